@@ -43,9 +43,11 @@ type Record struct {
 	// Seq within Key: each record of a key has a higher seq than the one before.
 	Seq uint64
 	// Index is the hook_index.
-	Index       uint64
-	ID          string
-	Type        event.Type
+	Index uint64
+	ID    string
+	Type  event.Type
+	// Schema is the schema of on_stream_changed, "" for other types: endpoints may filter by it. At most 64 bytes.
+	Schema      string
 	Class       event.Class // Lifecycle or History
 	Time        time.Time   // UTC, nanoseconds
 	Source      string
@@ -61,12 +63,14 @@ type Record struct {
 	Body []byte
 }
 
-// Mark is the newest event of one type of a key.
+// Mark is the newest event of one type (and schema) of a key.
 type Mark struct {
-	Type  event.Type
-	Seq   uint64
-	Index uint64
-	Epoch int64
+	Type event.Type
+	// Schema as in Record.
+	Schema string
+	Seq    uint64
+	Index  uint64
+	Epoch  int64
 }
 
 // Op changes one entry of the small durable state beside the log (cursors, live publications, reservations).
