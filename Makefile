@@ -1,0 +1,56 @@
+# Every target installs what it lacks on a Debian-like machine that has Go and apt.
+
+GO           ?= go
+BIN          := bin/hookline
+TOOLS        := $(CURDIR)/.tools
+VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# The version is stamped by hand: VCS stamping by the go command fails in checkouts that belong to another user.
+LDFLAGS      := -s -w -X main.version=$(VERSION)
+TEST_TIMEOUT ?= 10m
+# Per fuzz target, and for all of them together (seconds).
+FUZZTIME     ?= 10
+FUZZTOTAL    ?= 600
+# Arguments for run, demo and bench: make run ARGS="-c config.ini"
+ARGS         ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build run demo test bench lint fmt fuzz tools test-deps clean
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/hookline
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/hookline
+
+run: build ## build and serve (RTMP 1935, HTTP 8080, state below ./data)
+	$(BIN) serve $(ARGS)
+
+demo: build ## the product in a minute: faults, a crash, and nothing lost or out of order
+	$(BIN) demo $(ARGS)
+
+test: test-deps ## vet, all tests with the race detector in random order, import rules
+	$(GO) vet ./...
+	$(GO) test -race -shuffle=on -timeout $(TEST_TIMEOUT) ./...
+
+bench: build ## measure, and write build/bench.json
+	@mkdir -p build
+	$(BIN) bench --out build/bench.json $(ARGS)
+
+lint: tools ## formatting and golangci-lint
+	@scripts/check-format
+	$(TOOLS)/golangci-lint run ./...
+
+fmt: tools ## format the code
+	$(TOOLS)/gofumpt -w $$(git ls-files '*.go')
+
+fuzz: ## run every fuzz target for FUZZTIME seconds, all of them within FUZZTOTAL
+	@GO='$(GO)' scripts/fuzz '$(FUZZTIME)' '$(FUZZTOTAL)'
+
+tools: ## install the pinned linters into .tools
+	@GO='$(GO)' scripts/install-tools
+
+test-deps: ## install what the tests need: ffmpeg, and a C compiler for the race detector
+	@scripts/install-test-deps
+
+clean: ## remove what was built
+	rm -rf bin build
