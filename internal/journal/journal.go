@@ -109,9 +109,23 @@ type Info struct {
 	Bytes uint64
 }
 
+// Reasons for a new epoch; see Journal.NewEpochReason.
+const (
+	// EpochRestored: the journal is a copy, a restored backup for instance, of one that may have gone on elsewhere.
+	EpochRestored = "restored"
+	// EpochTailLost: records that were acknowledged may be missing, because the machine stopped while the journal
+	// was written without fsync.
+	EpochTailLost = "tail_lost"
+)
+
 // Journal is the port.
 type Journal interface {
 	Info() Info
+	// NewEpochReason returns "" or the Epoch constant that says why seqs and indexes of the current epoch may have
+	// been given to other events before. The owner of the epoch must then begin a new one. The answer stays the
+	// same while the journal is open; the first Append or SetState settles it atomically with its own content, so
+	// that the new epoch belongs into that write. Until then every Open gives the reason again.
+	NewEpochReason() string
 	// Append assigns positions and starts the write. See the package comment.
 	Append(b Batch) (Ack, error)
 	// Read returns durable records with Position >= from in order. If from is before Info().First reading starts
