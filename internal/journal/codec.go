@@ -19,6 +19,9 @@ const (
 	MaxBody = 1 << 20
 	// MaxMarks is the largest number of marks.
 	MaxMarks = 64
+	// MaxStateKey and MaxStateValue limit an Op, in bytes.
+	MaxStateKey   = 64 << 10
+	MaxStateValue = 16 << 20
 )
 
 // ErrInvalid says that a record or an op can't be stored as it is.
@@ -74,6 +77,21 @@ func (r *Record) Validate() error {
 	for i := range r.Marks {
 		if typeIndex(types, r.Marks[i].Type) == len(types) {
 			return fmt.Errorf("%w: type %q of a mark", ErrInvalid, r.Marks[i].Type)
+		}
+	}
+	return nil
+}
+
+// Validate returns an error that wraps ErrInvalid if a record or an op can't be stored as it is.
+func (b *Batch) Validate() error {
+	for i, r := range b.Records {
+		if err := r.Validate(); err != nil {
+			return fmt.Errorf("record %d of the batch: %w", i, err)
+		}
+	}
+	for i := range b.State {
+		if k, v := len(b.State[i].Key), len(b.State[i].Value); k > MaxStateKey || v > MaxStateValue {
+			return fmt.Errorf("%w: state op with a key of %d and a value of %d bytes", ErrInvalid, k, v)
 		}
 	}
 	return nil

@@ -97,6 +97,24 @@ type Limit struct {
 	Bytes   int
 }
 
+// Defaults of Limit.
+const (
+	DefaultLimitRecords = 1000
+	DefaultLimitBytes   = 8 << 20
+)
+
+// OrDefault returns l with the defaults in place of what is zero. A read returns at least one record, if there is
+// one, however small Bytes is; Bytes counts the encoded size.
+func (l Limit) OrDefault() Limit {
+	if l.Records <= 0 {
+		l.Records = DefaultLimitRecords
+	}
+	if l.Bytes <= 0 {
+		l.Bytes = DefaultLimitBytes
+	}
+	return l
+}
+
 // Info describes the log.
 type Info struct {
 	// Created is the creation time in Unix milliseconds.
