@@ -103,6 +103,9 @@ func integral(v json.RawMessage) (int, bool) {
 	if n, err := strconv.ParseInt(string(v), 10, 64); err == nil {
 		return saturate(n), true
 	}
+	if _, err := strconv.ParseUint(string(v), 10, 64); err == nil {
+		return math.MaxInt, true
+	}
 	f, err := strconv.ParseFloat(string(v), 64)
 	if err != nil || f != math.Trunc(f) || f < -(1<<63) || f >= 1<<64 {
 		return 0, false

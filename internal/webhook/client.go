@@ -166,7 +166,7 @@ func (c *Client) roundTrip(ctx context.Context, t *target, r *Request, deadline 
 }
 
 func (c *Client) exchange(ctx context.Context, cn *conn, t *target, r *Request, deadline time.Time) (answer, error) {
-	s := c.scratches.Get().(*scratch) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	s := c.scratches.Get().(*scratch) //nolint:forcetypeassert // the pool holds nothing else
 	ans, keep, err := cn.exchange(ctx, s, t, r, deadline)
 	s.recycle()
 	c.scratches.Put(s)
