@@ -10,7 +10,6 @@ import (
 
 // unit is what is written atomically: a batch, a state change or a trim.
 type unit struct {
-	last    uint64 // position of the newest record after this unit
 	records []stored
 	state   []journal.Op
 	before  uint64 // trim: removes positions below; 0: none

@@ -326,7 +326,7 @@ func (m *Mem) Trim(before uint64) (int, error) {
 		m.mu.Unlock()
 		return 0, nil
 	}
-	n := int(before - m.image.first) //nolint:gosec // bounded by the number of records in memory
+	n := int(before - m.image.first)
 	w := m.startLocked(unit{before: before})
 	m.mu.Unlock()
 	if err := w.Wait(); err != nil {
