@@ -1,0 +1,204 @@
+package delivery
+
+import (
+	"container/heap"
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/webhook"
+)
+
+// NoneReader asks on_stream_none_reader in the lane of the key. holds is called right before each attempt and
+// withdraws the question when it returns false; answer is called at most once. NoneReader may be called under a
+// stream's lock, which holds may take.
+func (e *Endpoint) NoneReader(publication string, body fact.NoneReader, holds func() bool, answer func(bool, fact.Outcome)) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		e.log.Error("question has no JSON form", "stream", body.Key(), "err", err)
+		return
+	}
+	q := &question{
+		publication: publication, key: body.Key(), body: b, asked: time.Now(), holds: holds, answer: answer,
+	}
+	e.askMu.Lock()
+	e.asked = append(e.asked, q)
+	e.askMu.Unlock()
+	select {
+	case e.signal <- struct{}{}:
+	default:
+	}
+}
+
+// takeQuestions puts what was asked into the lanes. The lock is held.
+func (e *Endpoint) takeQuestions() {
+	e.askMu.Lock()
+	asked := e.asked
+	e.asked = nil
+	e.askMu.Unlock()
+	for _, q := range asked {
+		if e.cfg.URLs[event.OnStreamNoneReader] == "" || e.closing {
+			continue
+		}
+		q.id, q.index, q.after, q.time = e.deps.Stamper.Stamp(q.key)
+		l := e.lane(q.key)
+		l.push(item{question: q})
+		e.held++
+		if l.state == laneIdle {
+			e.schedule(l)
+		}
+	}
+}
+
+// yieldQuestion lets the events behind a question that waits go first: a question holds up no event.
+func (e *Endpoint) yieldQuestion(l *lane) {
+	if l.state == laneBackoff {
+		heap.Remove(&e.timers, l.heapIndex)
+	}
+	q := l.queue[0]
+	l.queue = append(l.queue[1:], q)
+	l.attempts, l.rejects, l.failSince = 0, 0, time.Time{}
+	e.schedule(l)
+}
+
+// WaitAccepted waits until this endpoint has accepted what it is owed of the key up to seq, at most limit. It
+// returns at once when the lane is in trouble, parked, or the endpoint is behind: a decision does not wait for an
+// outage.
+func (e *Endpoint) WaitAccepted(ctx context.Context, key string, seq uint64, limit time.Duration) {
+	e.mu.Lock()
+	l := e.lanes[key]
+	if l == nil || l.parked || l.failing() || l.state == laneBlocked || e.next <= e.tail {
+		e.mu.Unlock()
+		return
+	}
+	w := &acceptWaiter{seq: seq, done: make(chan struct{})}
+	l.waiters = append(l.waiters, w)
+	l.wakeWaiters(false)
+	e.mu.Unlock()
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-w.done:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// heartbeat is the one-slot lane of on_server_keepalive: the latest wins, nothing is repeated.
+type heartbeat struct {
+	mu      sync.Mutex
+	sending bool
+	latest  []byte
+}
+
+// Beat sends a heartbeat, or lets it replace the one that waits.
+func (e *Endpoint) Beat(body []byte) {
+	e.beat.mu.Lock()
+	defer e.beat.mu.Unlock()
+	e.beat.latest = body
+	if e.beat.sending || e.ctx.Err() != nil {
+		return
+	}
+	e.beat.sending = true
+	e.wg.Add(1)
+	go e.beatLoop()
+}
+
+func (e *Endpoint) beatLoop() {
+	defer e.wg.Done()
+	for {
+		e.beat.mu.Lock()
+		body := e.beat.latest
+		e.beat.latest = nil
+		if body == nil {
+			e.beat.sending = false
+			e.beat.mu.Unlock()
+			return
+		}
+		e.beat.mu.Unlock()
+		e.sendBeat(body)
+	}
+}
+
+func (e *Endpoint) sendBeat(fact []byte) {
+	e.mu.Lock()
+	url, timeout := e.cfg.URLs[event.OnServerKeepalive], e.cfg.Timeout
+	e.mu.Unlock()
+	if url == "" {
+		return
+	}
+	source, inc, epoch := e.deps.Stamper.Identity()
+	id, index, _, now := e.deps.Stamper.Stamp("")
+	env := envelope{id: id, source: source, incarnation: inc, typ: event.OnServerKeepalive, epoch: epoch, index: index, time: now}
+	rep := e.deps.Sender.Send(e.ctx, webhook.Request{
+		URL: url, Header: header("", 1), Body: appendBody(nil, fact, &env), Timeout: timeout,
+	})
+	class, code, _ := webhook.Classify(rep)
+	if e.deps.Observer.Attempt == nil {
+		return
+	}
+	result := "dropped"
+	if class == webhook.Accepted && code == 0 {
+		result = "accepted"
+	}
+	e.deps.Observer.Attempt(e.name, event.OnServerKeepalive, result, rep.Latency)
+}
+
+// Drain waits until everything raised so far is delivered, or what is left waits for a receiver in trouble, or ctx
+// ends.
+func (e *Endpoint) Drain(ctx context.Context) {
+	t := time.NewTicker(10 * time.Millisecond)
+	defer t.Stop()
+	for {
+		e.mu.Lock()
+		busy := e.next <= e.tail && e.held < e.cfg.Window
+		for _, l := range e.lanes {
+			busy = busy || l.state == laneFlight || l.state == laneReady || l.state == laneRefill ||
+				l.state == laneBackoff && l.attempts < 3
+		}
+		e.mu.Unlock()
+		if !busy {
+			return
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Close ends the requests in flight, writes the endpoint's place and waits for its goroutines. It is idempotent.
+func (e *Endpoint) Close() {
+	e.mu.Lock()
+	e.closing = true
+	e.mu.Unlock()
+	e.cancel()
+	e.wg.Wait()
+	e.checkpoint(true)
+}
+
+// readClose reads the answer to on_stream_none_reader: close as a JSON bool or number; a string is an error, as it
+// is upstream; absent or null is false.
+func readClose(body []byte) (bool, error) {
+	var reply struct {
+		Close any `json:"close"`
+	}
+	if err := json.Unmarshal(body, &reply); err != nil {
+		return false, fmt.Errorf("answer to %s: %w", event.OnStreamNoneReader, err)
+	}
+	switch v := reply.Close.(type) {
+	case nil:
+		return false, nil
+	case bool:
+		return v, nil
+	case float64:
+		return v != 0, nil
+	default:
+		return false, fmt.Errorf("answer to %s: close is %T, want a JSON bool", event.OnStreamNoneReader, v)
+	}
+}

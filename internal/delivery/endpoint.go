@@ -1,0 +1,414 @@
+package delivery
+
+import (
+	"container/heap"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/journal"
+	"github.com/hookline/hookline/internal/webhook"
+)
+
+// Sender sends one request; see webhook.Sender. The body is not kept after Send returns.
+type Sender = webhook.Sender
+
+const (
+	checkpointEvery = 200 * time.Millisecond
+	slowCheck       = 20 * time.Millisecond
+	// parkAfter is how long a lane may fail, and parkQueue how much it may hold, before it is parked.
+	parkAfter = 30 * time.Second
+	parkQueue = 64
+	// refillRecords is how many events a parked lane takes from the journal at a time.
+	refillRecords = 16
+	readRecords   = 1024
+)
+
+// Endpoint delivers to one receiver. See the package comment.
+type Endpoint struct {
+	name string
+	deps Deps
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	cfg     Config
+	subs    map[event.Type]uint64 // since which hook_index a type is owed
+	cursor  *cursor
+	next    uint64 // the next position to take
+	tail    uint64 // the newest position that Feed has told of
+	held    int    // items in memory
+	lanes   map[string]*lane
+	targets map[string]*target
+	timers  laneHeap
+	// parkedDirty are the keys whose stored place (nextSeq of a parked lane, or none) differs from the lane's.
+	parkedDirty map[string]struct{}
+	gaps        map[string][]storedGap // of each key, not yet accepted by the receiver
+	gapsDirty   map[string]struct{}
+	refills     []*lane // parked lanes that want their next events read
+	dirty       bool    // the cursor moved since the last checkpoint
+	lastSave    time.Time
+	beat        *heartbeat
+	stats       Stats
+	closing     bool
+	storeFailed bool
+
+	signal chan struct{}
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	free   []*lane
+
+	// saveMu orders the writes of cursors and gaps; taken before mu.
+	saveMu sync.Mutex
+	// askMu guards asked. A question is asked under a stream's lock, which mu may be held across (holds), so that
+	// it must not take mu itself.
+	askMu sync.Mutex
+	asked []*question
+}
+
+// Stats are counters and the present state of an endpoint.
+type Stats struct {
+	Delivered, Refused, DeadLetters, Gaps uint64
+	Attempts, Retries, Cuts               uint64
+	Lanes, Parked, Held, InFlight         int
+	// Floor and Tail are positions: everything up to Floor is done; Tail is the newest.
+	Floor, Next, Tail uint64
+	Down              bool // a URL is down
+	Gone              []string
+	StoreFailed       bool
+}
+
+// NewEndpoint restores the endpoint's place in the journal and starts it. startAt is the hook_index from which a
+// type that is new to the endpoint is owed.
+func NewEndpoint(cfg Config, deps Deps, startAt uint64) (*Endpoint, error) {
+	if deps.Logger == nil {
+		deps.Logger = slog.Default()
+	}
+	if deps.Rand == nil {
+		deps.Rand = rand.Float64
+	}
+	e := &Endpoint{
+		name: cfg.Name, deps: deps, log: deps.Logger.With("endpoint", cfg.Name),
+		lanes: map[string]*lane{}, targets: map[string]*target{},
+		parkedDirty: map[string]struct{}{}, gaps: map[string][]storedGap{}, gapsDirty: map[string]struct{}{},
+		signal: make(chan struct{}, 1), beat: &heartbeat{},
+	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	if err := e.restore(); err != nil {
+		e.cancel()
+		return nil, err
+	}
+	if err := e.configure(cfg, startAt); err != nil {
+		e.cancel()
+		return nil, err
+	}
+	e.restoreLanes()
+	e.wg.Add(1)
+	go e.run()
+	e.wake()
+	return e, nil
+}
+
+// Configure replaces the configuration. startAt is the hook_index from which newly named types are owed.
+func (e *Endpoint) Configure(cfg Config, startAt uint64) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.configure(cfg, startAt); err != nil {
+		return err
+	}
+	// Lanes look for their URL again.
+	for _, l := range e.lanes {
+		if l.state == laneBlocked || l.state == laneReady {
+			l.state = laneIdle
+		}
+	}
+	for _, t := range e.targets {
+		t.ready, t.failing, t.waiting = fifo{}, fifo{}, fifo{}
+	}
+	for _, l := range e.lanes {
+		if l.state == laneIdle {
+			e.schedule(l)
+		}
+	}
+	e.dispatchAll()
+	for url, t := range e.targets {
+		if !t.used && t.inFlight() == 0 {
+			delete(e.targets, url)
+		}
+	}
+	e.wakeLocked()
+	return nil
+}
+
+func (e *Endpoint) configure(cfg Config, startAt uint64) error {
+	cfg = cfg.withDefaults()
+	subs := map[event.Type]uint64{}
+	for t, url := range cfg.URLs {
+		if url == "" || event.ClassOf(t) != event.Lifecycle {
+			continue
+		}
+		since, ok := e.subs[t]
+		if !ok {
+			since = startAt
+		}
+		subs[t] = since
+	}
+	v, err := json.Marshal(subs)
+	if err != nil {
+		return fmt.Errorf("delivery: subscription: %w", err)
+	}
+	if err := e.deps.Store.SetState([]journal.Op{{Key: "sub/" + e.name, Value: v}}, true); err != nil {
+		return fmt.Errorf("delivery: write subscription: %w", err)
+	}
+	old := e.cfg
+	e.cfg, e.subs = cfg, subs
+	for _, t := range e.targets {
+		t.used = false
+	}
+	for _, url := range cfg.URLs {
+		if url == "" {
+			continue
+		}
+		t := e.targets[url]
+		if t == nil {
+			t = &target{url: url, limit: cfg.Concurrency}
+			e.targets[url] = t
+		}
+		t.used, t.gone = true, false
+		if old.Concurrency != cfg.Concurrency {
+			t.limit = cfg.Concurrency
+		}
+	}
+	return nil
+}
+
+// owes says whether the endpoint is owed the record.
+func (e *Endpoint) owes(r *journal.Record) bool {
+	return r.Class == event.Lifecycle && e.wants(r.Type, r.Schema, r.Index)
+}
+
+func (e *Endpoint) wants(t event.Type, schema string, index uint64) bool {
+	if t == event.OnEventGap { // of the sequencer: named on its own or on the next event
+		return true
+	}
+	since, ok := e.subs[t]
+	if !ok || index < since {
+		return false
+	}
+	return t != event.OnStreamChanged || len(e.cfg.Schemas) == 0 || slices.Contains(e.cfg.Schemas, schema)
+}
+
+// prev is the seq of the preceding event of the key that this endpoint is owed.
+func (e *Endpoint) prev(r *journal.Record) uint64 {
+	var prev uint64
+	for i := range r.Marks {
+		m := &r.Marks[i]
+		if m.Seq > prev && m.Epoch == r.Epoch && e.wants(m.Type, m.Schema, m.Index) {
+			prev = m.Seq
+		}
+	}
+	return prev
+}
+
+// Feed tells of records that have just become durable. They are in order of position and follow each other.
+func (e *Endpoint) Feed(recs []*journal.Record) {
+	if len(recs) == 0 {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.tail = max(e.tail, recs[len(recs)-1].Position)
+	if e.next != recs[0].Position || e.held >= e.cfg.Window || e.closing {
+		e.wakeLocked() // behind: run reads from the journal
+		return
+	}
+	for _, r := range recs {
+		e.take(r)
+	}
+	e.dispatchAll()
+	e.wakeLocked()
+}
+
+// take puts the next record into its lane. The lock is held.
+func (e *Endpoint) take(r *journal.Record) {
+	e.next = r.Position + 1
+	if e.cursor.isDone(r.Position) {
+		return
+	}
+	if !e.owes(r) {
+		e.done(r.Position)
+		return
+	}
+	key := r.Key
+	if e.cfg.Unordered {
+		key += "#" + r.ID
+	}
+	l := e.lane(key)
+	if l.parked {
+		l.missed++
+		e.done(r.Position) // the lane's stored place covers it
+		if l.state == laneIdle {
+			e.schedule(l)
+		}
+		return
+	}
+	l.push(item{rec: r})
+	e.held++
+	if l.queue[0].question != nil && l.state != laneFlight {
+		e.yieldQuestion(l)
+	}
+	switch {
+	case l.state == laneIdle:
+		e.schedule(l)
+	case len(l.queue) > parkQueue && l.state == laneBackoff:
+		e.park(l)
+	}
+}
+
+func (e *Endpoint) done(pos uint64) {
+	e.cursor.done(pos)
+	e.dirty = true
+}
+
+func (e *Endpoint) lane(key string) *lane {
+	l := e.lanes[key]
+	if l != nil {
+		return l
+	}
+	if n := len(e.free); n > 0 {
+		l = e.free[n-1]
+		e.free = e.free[:n-1]
+		*l = lane{key: key, heapIndex: -1, gen: l.gen + 1}
+	} else {
+		l = &lane{key: key, heapIndex: -1}
+	}
+	e.lanes[key] = l
+	return l
+}
+
+// drop forgets a lane that has nothing left.
+func (e *Endpoint) drop(l *lane) {
+	l.wakeWaiters(true)
+	delete(e.lanes, l.key)
+	if len(e.free) < 1024 {
+		e.free = append(e.free, l)
+	}
+}
+
+// schedule finds the place of an idle lane.
+func (e *Endpoint) schedule(l *lane) {
+	l.state = laneIdle
+	l.gen++
+	for len(l.queue) > 0 {
+		it := l.queue[0]
+		url := e.cfg.URLs[it.typ()]
+		if url == "" || it.question != nil && !it.question.holds() {
+			// A question whose condition ended is withdrawn. An event whose URL was taken out of the configuration
+			// is not owed any more. A gap without a URL for its notice is named on the next event of the lane.
+			if it.rec != nil && it.rec.Type == event.OnEventGap {
+				e.keepRecordGap(it.rec)
+			}
+			e.finish(l, it)
+			continue
+		}
+		t := e.targets[url]
+		switch {
+		case t.gone && it.rec != nil:
+			l.state = laneFlight
+			e.wg.Add(1)
+			go e.bury(l, it, event.ReasonGone, "the receiver answered 410 before")
+			return
+		case t.down && it.question != nil && len(l.queue) > 1:
+			l.queue = append(l.queue[1:], it) // a question holds up no event
+			continue
+		case t.down:
+			l.state = laneBlocked
+			t.waiting.push(l)
+			l.wakeWaiters(true)
+		case l.failing():
+			l.state = laneReady
+			t.failing.push(l)
+		default:
+			l.state = laneReady
+			t.ready.push(l)
+		}
+		return
+	}
+	if l.parked {
+		l.state = laneRefill
+		e.refills = append(e.refills, l)
+		e.wakeLocked()
+		return
+	}
+	e.drop(l)
+}
+
+// finish takes the head out of the lane: it needs no further attempt.
+func (e *Endpoint) finish(l *lane, it item) {
+	e.held--
+	if it.rec != nil {
+		if l.parked {
+			l.nextSeq = it.rec.Seq + 1
+			e.parkedDirty[l.key] = struct{}{}
+			e.dirty = true
+		}
+		if !it.covered {
+			e.done(it.rec.Position)
+		}
+	}
+	l.pop()
+	l.wakeWaiters(false)
+}
+
+// delay puts the lane aside after a failed attempt.
+func (e *Endpoint) delay(l *lane, retryAfter time.Duration) {
+	d := e.cfg.BackoffMin << min(l.attempts-1, 20)
+	d = min(max(d, e.cfg.BackoffMin), e.cfg.BackoffMax)
+	d = time.Duration(float64(d) * (0.5 + e.deps.Rand()/2))
+	d = max(d, retryAfter)
+	l.retryAt = time.Now().Add(d)
+	l.state = laneBackoff
+	heap.Push(&e.timers, l)
+	e.wakeLocked()
+}
+
+func (e *Endpoint) wake() {
+	e.mu.Lock()
+	e.wakeLocked()
+	e.mu.Unlock()
+}
+
+func (e *Endpoint) wakeLocked() {
+	select {
+	case e.signal <- struct{}{}:
+	default:
+	}
+}
+
+// Stats returns a snapshot.
+func (e *Endpoint) Stats() Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	st := e.stats
+	st.Lanes, st.Held = len(e.lanes), e.held
+	st.Floor, st.Next, st.Tail, st.StoreFailed = e.cursor.floor, e.next, e.tail, e.storeFailed
+	for _, l := range e.lanes {
+		if l.parked {
+			st.Parked++
+		}
+	}
+	for url, t := range e.targets {
+		st.InFlight += t.inFlight()
+		st.Down = st.Down || t.down
+		if t.gone {
+			st.Gone = append(st.Gone, url)
+		}
+	}
+	return st
+}

@@ -1,0 +1,367 @@
+package delivery
+
+import (
+	"container/heap"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/journal"
+)
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// run is the endpoint's own goroutine: timers, reading from the journal, parked lanes, checkpoints.
+func (e *Endpoint) run() {
+	defer e.wg.Done()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-e.signal:
+		case <-timer.C:
+		}
+		again := e.turn()
+		if again {
+			e.wake()
+		}
+		timer.Reset(e.untilNext())
+	}
+}
+
+// turn does everything that is due. It reports whether there is more to do at once.
+func (e *Endpoint) turn() bool {
+	e.mu.Lock()
+	now := time.Now()
+	e.takeQuestions()
+	for len(e.timers) > 0 && !e.timers[0].retryAt.After(now) {
+		e.retry(heap.Pop(&e.timers).(*lane), now) //nolint:forcetypeassert // only lanes are pushed
+	}
+	for _, t := range e.targets {
+		e.watchSlow(t, now)
+	}
+	e.dispatchAll()
+	if e.held >= e.cfg.Window {
+		e.relieve()
+	}
+	e.mu.Unlock()
+
+	more := e.refillSome()
+	more = e.readBacklog() || more
+	e.checkpoint(false)
+	return more
+}
+
+// retry lets a lane go on after its delay.
+func (e *Endpoint) retry(l *lane, now time.Time) {
+	if !l.parked && now.Sub(l.failSince) > parkAfter && len(l.queue) > 0 {
+		e.park(l)
+	}
+	e.schedule(l)
+}
+
+// untilNext returns how long run may sleep.
+func (e *Endpoint) untilNext() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Now()
+	d := time.Hour
+	at := func(t time.Time) { d = min(d, t.Sub(now)) }
+	if len(e.timers) > 0 {
+		at(e.timers[0].retryAt)
+	}
+	if e.dirty {
+		at(e.lastSave.Add(checkpointEvery))
+	}
+	for _, t := range e.targets {
+		if t.first != nil && !t.down {
+			d = min(d, slowCheck)
+		}
+		if t.down && t.inFlight() == 0 {
+			if l := t.waiting.peek(); l != nil {
+				at(t.nextProbe(l))
+			}
+		}
+	}
+	return max(d, time.Millisecond)
+}
+
+// watchSlow moves attempts that take far longer than usual to the share of slots for lanes in trouble. If that is
+// full while others succeed and lanes wait for a slot, the slowest attempts are ended.
+func (e *Endpoint) watchSlow(t *target, now time.Time) {
+	limit := t.slowAfter(e.cfg.Timeout)
+	for a := t.first; a != nil && now.Sub(a.at) >= limit; a = a.next {
+		if a.slow || a.cut {
+			continue
+		}
+		if t.slow < t.slowShare() {
+			a.slow = true
+			t.fast--
+			t.slow++
+			continue
+		}
+		if t.ready.peek() != nil && now.Sub(t.success) < limit {
+			a.cut = true
+			a.stop()
+		}
+	}
+}
+
+// relieve parks lanes that hold memory and can't go on, as long as another URL or lane works.
+func (e *Endpoint) relieve() {
+	works := false
+	for _, t := range e.targets {
+		works = works || t.used && !t.down && !t.gone
+	}
+	if !works {
+		return // the endpoint is down: the cursor waits
+	}
+	for _, l := range e.lanes {
+		if e.held < e.cfg.Window*3/4 {
+			return
+		}
+		if !l.parked && (l.state == laneBackoff || l.state == laneBlocked) {
+			e.park(l)
+		}
+	}
+}
+
+// park gives up what the lane holds in memory; its place becomes part of the checkpoint.
+func (e *Endpoint) park(l *lane) {
+	if e.cfg.Unordered {
+		return
+	}
+	kept := l.queue[:0:0]
+	for i, it := range l.queue {
+		if it.rec == nil {
+			kept = append(kept, it)
+			continue
+		}
+		if !l.parked {
+			l.parked, l.nextSeq = true, it.rec.Seq
+			if i > 0 { // attempts are of the head, which stays
+				defer func(a, r int) { l.attempts, l.rejects = a, r }(l.attempts, l.rejects)
+			}
+		}
+		e.held--
+		if !it.covered {
+			e.done(it.rec.Position)
+		}
+	}
+	l.queue = kept
+	if !l.parked {
+		return
+	}
+	e.parkedDirty[l.key] = struct{}{}
+	e.dirty = true
+	l.missed++
+}
+
+// refillSome reads the next events of parked lanes. It reports whether lanes are left.
+func (e *Endpoint) refillSome() bool {
+	for range 256 {
+		e.mu.Lock()
+		if len(e.refills) == 0 || e.closing {
+			e.mu.Unlock()
+			return false
+		}
+		l := e.refills[0]
+		e.refills = e.refills[1:]
+		seq, missed, next := l.nextSeq, l.missed, e.next
+		e.mu.Unlock()
+
+		recs, err := e.deps.Store.ReadKey(l.key, seq, journal.Limit{Records: refillRecords})
+
+		e.mu.Lock()
+		e.refilled(l, recs, err, missed, next)
+		e.dispatchAll()
+		e.mu.Unlock()
+	}
+	return true
+}
+
+// refilled puts what was read into a parked lane, or ends the parking: under the lock, with nothing left in the
+// journal that was taken while the lane was away, it is at the tail and goes live.
+func (e *Endpoint) refilled(l *lane, recs []*journal.Record, err error, missed, next uint64) {
+	if err != nil {
+		e.log.Error("can't read a parked lane", "stream", l.key, "err", err)
+		l.attempts = max(l.attempts, 1)
+		e.delay(l, 0)
+		return
+	}
+	eligible := 0
+	for _, r := range recs {
+		if r.Position >= next {
+			break // take has not seen it yet; the lane must not run ahead of it
+		}
+		eligible++
+		if !e.owes(r) {
+			l.nextSeq = r.Seq + 1
+			continue
+		}
+		l.push(item{rec: r, covered: true})
+		e.held++
+	}
+	e.parkedDirty[l.key] = struct{}{}
+	e.dirty = true
+	if eligible == 0 && l.missed == missed {
+		l.parked = false
+	}
+	e.schedule(l)
+}
+
+// readBacklog takes records from the journal while the endpoint is behind and has room.
+func (e *Endpoint) readBacklog() bool {
+	e.mu.Lock()
+	next, ok := e.next, e.next <= e.tail && e.held < e.cfg.Window && !e.closing
+	e.mu.Unlock()
+	if !ok {
+		return false
+	}
+	recs, err := e.deps.Store.Read(next, journal.Limit{Records: readRecords})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err != nil {
+		e.log.Error("can't read the journal", "position", next, "err", err)
+		e.storeFailed = true
+		return false
+	}
+	if e.next != next || len(recs) == 0 {
+		return false
+	}
+	if first := recs[0].Position; first > next {
+		e.cursor.jump(first - 1) // retention was here; what was owed is named already
+		e.dirty = true
+	}
+	for _, r := range recs {
+		e.take(r)
+	}
+	e.dispatchAll()
+	return e.next <= e.tail
+}
+
+// checkpoint writes the place in the journal when it is due.
+func (e *Endpoint) checkpoint(final bool) {
+	e.saveMu.Lock()
+	defer e.saveMu.Unlock()
+	e.mu.Lock()
+	if !e.dirty || !final && time.Since(e.lastSave) < checkpointEvery {
+		e.mu.Unlock()
+		return
+	}
+	ops := []journal.Op{{Key: "cursor/" + e.name, Value: e.cursor.encode()}}
+	for key := range e.parkedDirty {
+		op := journal.Op{Key: "park/" + e.name + "/" + key}
+		if l := e.lanes[key]; l != nil && l.parked {
+			op.Value = binary.BigEndian.AppendUint64(nil, l.nextSeq)
+		}
+		ops = append(ops, op)
+	}
+	clear(e.parkedDirty)
+	for key := range e.gapsDirty {
+		if op, err := e.gapOp(key, e.gaps[key]); err == nil {
+			ops = append(ops, op)
+		}
+	}
+	clear(e.gapsDirty)
+	e.dirty, e.lastSave = false, time.Now()
+	e.mu.Unlock()
+	err := e.deps.Store.SetState(ops, final)
+	e.mu.Lock()
+	if err != nil && !e.storeFailed {
+		e.log.Error("can't write the endpoint's place; a restart sends more again", "err", err)
+	}
+	e.storeFailed = err != nil
+	e.mu.Unlock()
+}
+
+// restore reads the stored place.
+func (e *Endpoint) restore() error {
+	info := e.deps.Store.Info()
+	st, err := e.deps.Store.State("cursor/" + e.name)
+	if err != nil {
+		return fmt.Errorf("delivery: read cursor: %w", err)
+	}
+	if e.cursor, err = decodeCursor(st["cursor/"+e.name]); err != nil {
+		return fmt.Errorf("endpoint %s: %w", e.name, err)
+	}
+	if _, known := st["cursor/"+e.name]; !known {
+		// A new endpoint starts at now. The hook endpoint of a new journal finds nothing before it.
+		// Written at once: found without a cursor again, it would start later.
+		e.cursor.jump(info.Last)
+		op := journal.Op{Key: "cursor/" + e.name, Value: e.cursor.encode()}
+		if err := e.deps.Store.SetState([]journal.Op{op}, true); err != nil {
+			return fmt.Errorf("delivery: write cursor: %w", err)
+		}
+	}
+	if info.First > 0 {
+		e.cursor.jump(info.First - 1)
+	}
+	e.next, e.tail = e.cursor.floor+1, info.Last
+
+	st, err = e.deps.Store.State("sub/" + e.name)
+	if err != nil {
+		return fmt.Errorf("delivery: read subscription: %w", err)
+	}
+	e.subs = map[event.Type]uint64{}
+	if v := st["sub/"+e.name]; v != nil {
+		if err := json.Unmarshal(v, &e.subs); err != nil {
+			return fmt.Errorf("delivery: subscription of %s: %w: %w", e.name, journal.ErrCorrupt, err)
+		}
+	}
+	return e.restoreGaps()
+}
+
+func (e *Endpoint) restoreGaps() error {
+	prefix := "gap/" + e.name + "/"
+	st, err := e.deps.Store.State(prefix)
+	if err != nil {
+		return fmt.Errorf("delivery: read gaps: %w", err)
+	}
+	for k, v := range st {
+		var gaps []storedGap
+		if err := json.Unmarshal(v, &gaps); err != nil {
+			return fmt.Errorf("delivery: gap %s: %w: %w", k, journal.ErrCorrupt, err)
+		}
+		e.gaps[strings.TrimPrefix(k, prefix)] = gaps
+	}
+	prefix = "park/" + e.name + "/"
+	st, err = e.deps.Store.State(prefix)
+	if err != nil {
+		return fmt.Errorf("delivery: read parked lanes: %w", err)
+	}
+	for k, v := range st {
+		if len(v) != 8 {
+			return fmt.Errorf("delivery: parked lane %s: %w", k, journal.ErrCorrupt)
+		}
+		l := e.lane(strings.TrimPrefix(k, prefix))
+		l.parked, l.nextSeq = true, binary.BigEndian.Uint64(v)
+	}
+	return nil
+}
+
+// restoreLanes sends the stored gap notices and lets parked lanes go on.
+func (e *Endpoint) restoreLanes() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.cfg.URLs[event.OnEventGap] != "" {
+		for _, key := range sortedKeys(e.gaps) {
+			l := e.lane(key)
+			for i := range e.gaps[key] {
+				l.push(item{notice: &e.gaps[key][i]})
+				e.held++
+			}
+		}
+	}
+	for _, key := range sortedKeys(e.lanes) {
+		e.schedule(e.lanes[key])
+	}
+	e.dispatchAll()
+}

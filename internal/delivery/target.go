@@ -1,0 +1,116 @@
+package delivery
+
+import (
+	"time"
+)
+
+const (
+	// downAfter is the number of failures in a row, with no success between, after which a URL counts as down.
+	downAfter = 5
+	// freshProbe bounds how often a lane that has not failed itself may probe a URL that is down.
+	freshProbe = time.Second
+	// minSlow is the least time after which an attempt may count as slow.
+	minSlow = 50 * time.Millisecond
+)
+
+// target is one URL of an endpoint: its slots, its breaker, its queues. Guarded by the endpoint's lock.
+type target struct {
+	url string
+	// ready and failing hold lanes whose head goes to this URL; failing those whose last attempt failed.
+	ready, failing fifo
+	// fast and slow count the attempts in flight: slow ones share a quarter of the slots.
+	fast, slow int
+	// limit is the number of slots that are open now; it grows after an outage.
+	limit int
+	first *attempt // in flight, oldest first
+	last  *attempt
+
+	failures int // in a row
+	latency  time.Duration
+	success  time.Time
+
+	// Breaker.
+	down      bool
+	downSince time.Time
+	probing   bool
+	probeAt   time.Time // when the next probe of a failed lane may go out
+	lastProbe time.Time
+	backoff   time.Duration
+	waiting   fifo // lanes that wait for the URL to come back, longest first
+
+	// gone: the receiver answered 410.
+	gone bool
+	// used says that the configuration still names the URL.
+	used bool
+}
+
+func (t *target) inFlight() int { return t.fast + t.slow }
+
+// slowShare is the number of slots for lanes that fail and attempts that hang.
+func (t *target) slowShare() int { return max(1, t.limit/4) }
+
+// slowAfter is how long an attempt may take before it counts as slow.
+func (t *target) slowAfter(timeout time.Duration) time.Duration {
+	if t.latency == 0 {
+		return min(time.Second, timeout)
+	}
+	return min(max(20*t.latency, minSlow), timeout)
+}
+
+func (t *target) link(a *attempt) {
+	a.prev, a.next = t.last, nil
+	if t.last != nil {
+		t.last.next = a
+	} else {
+		t.first = a
+	}
+	t.last = a
+}
+
+func (t *target) unlink(a *attempt) {
+	if a.prev != nil {
+		a.prev.next = a.next
+	} else {
+		t.first = a.next
+	}
+	if a.next != nil {
+		a.next.prev = a.prev
+	} else {
+		t.last = a.prev
+	}
+	a.prev, a.next = nil, nil
+}
+
+// succeeded notes an answer that shows the receiver alive. It reports whether the URL was down until now.
+func (t *target) succeeded(now time.Time, latency time.Duration, slots int) bool {
+	t.failures = 0
+	t.success = now
+	if t.latency == 0 {
+		t.latency = latency
+	} else {
+		t.latency += (latency - t.latency) / 8
+	}
+	wasDown := t.down
+	if wasDown {
+		t.down, t.backoff, t.limit = false, 0, 1
+	} else if t.limit < slots {
+		t.limit = min(slots, t.limit*2)
+	}
+	return wasDown
+}
+
+// failed notes an attempt that shows the receiver in trouble. It reports whether the URL has just gone down.
+func (t *target) failed(now time.Time, c *Config) bool {
+	t.failures++
+	if !t.down && t.failures < downAfter {
+		return false
+	}
+	wentDown := !t.down
+	if wentDown {
+		t.down, t.downSince, t.backoff = true, now, c.BackoffMin
+	} else {
+		t.backoff = min(2*t.backoff, c.ProbeMax)
+	}
+	t.probeAt = now.Add(t.backoff)
+	return wentDown
+}
