@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"context"
 	"encoding/json"
-	"fmt"
 	"sync"
 	"time"
 
@@ -180,25 +179,4 @@ func (e *Endpoint) Close() {
 	e.cancel()
 	e.wg.Wait()
 	e.checkpoint(true)
-}
-
-// readClose reads the answer to on_stream_none_reader: close as a JSON bool or number; a string is an error, as it
-// is upstream; absent or null is false.
-func readClose(body []byte) (bool, error) {
-	var reply struct {
-		Close any `json:"close"`
-	}
-	if err := json.Unmarshal(body, &reply); err != nil {
-		return false, fmt.Errorf("answer to %s: %w", event.OnStreamNoneReader, err)
-	}
-	switch v := reply.Close.(type) {
-	case nil:
-		return false, nil
-	case bool:
-		return v, nil
-	case float64:
-		return v != 0, nil
-	default:
-		return false, fmt.Errorf("answer to %s: close is %T, want a JSON bool", event.OnStreamNoneReader, v)
-	}
 }

@@ -48,7 +48,7 @@ func (c *cursor) advance() {
 	for len(c.words) > 0 {
 		// Bits below off count as done.
 		w := c.words[0] | (1<<c.off - 1)
-		ones := uint64(bits.TrailingZeros64(^w)) //nolint:gosec // G115: 0..64
+		ones := uint64(bits.TrailingZeros64(^w))
 		c.floor += ones - c.off
 		c.off = ones
 		if ones < 64 {
@@ -88,7 +88,7 @@ func (c *cursor) encode() []byte {
 		if state {
 			w = ^w
 		}
-		n := min(uint64(bits.TrailingZeros64(w)), 64-i%64) //nolint:gosec // G115: 0..64
+		n := min(uint64(bits.TrailingZeros64(w)), 64-i%64)
 		run += n
 		i += n
 		if i%64 != 0 || n == 0 {
@@ -120,7 +120,7 @@ func decodeCursor(b []byte) (*cursor, error) {
 	pos, state := c.floor, false
 	for len(b) > 0 {
 		run, n := binary.Uvarint(b)
-		if n <= 0 || run > 1<<32 {
+		if n <= 0 || run > 1<<28 {
 			return nil, errCursor
 		}
 		b = b[n:]

@@ -32,7 +32,6 @@ type target struct {
 	// Breaker.
 	down      bool
 	downSince time.Time
-	probing   bool
 	probeAt   time.Time // when the next probe of a failed lane may go out
 	lastProbe time.Time
 	backoff   time.Duration

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -156,7 +155,7 @@ func (e *Endpoint) timeout() time.Duration {
 func header(key string, n int) http.Header {
 	h := make(http.Header, 2)
 	if vhost, _, ok := strings.Cut(key, "/"); ok && vhost != "" {
-		h["X-VHOST"] = []string{vhost} //nolint:staticcheck // SA1008: upstream's spelling on the wire
+		h["X-VHOST"] = []string{vhost}
 	}
 	if n > 1 {
 		h["X-Hookline-Attempt"] = []string{strconv.Itoa(n)}
@@ -189,7 +188,7 @@ func (e *Endpoint) settle(a *attempt, rep webhook.Reply) (then func()) {
 			e.log.Error("a receiver answered 410: its URL is disabled until the configuration is reloaded", "url", a.t.url)
 		}
 	case webhook.Rejected:
-		why = fmt.Sprintf("status %d: %s", rep.Status, msg)
+		why = msg
 		e.up(a.t, now, rep.Latency) // it is alive
 		a.l.rejects++
 	case webhook.Retryable:
@@ -343,16 +342,9 @@ func (e *Endpoint) exhausted(a *attempt, class webhook.Class, now time.Time) str
 
 // answered reads close out of the answer.
 func (q *question) answered(code int, msg string, body []byte) func() {
-	closeIt, err := readClose(body)
 	out := fact.Outcome{
-		Allowed: closeIt, By: "hook", Message: msg, RequestID: q.id, Attempts: q.attempts,
-		DurationMS: time.Since(q.asked).Milliseconds(),
-	}
-	if code != 0 {
-		out.Allowed = false
-	}
-	if err != nil {
-		out.Message = err.Error()
+		Allowed: code == 0 && webhook.CloseAnswer(body), By: "hook", Message: msg, RequestID: q.id,
+		Attempts: q.attempts, DurationMS: time.Since(q.asked).Milliseconds(),
 	}
 	return func() { q.answer(out.Allowed, out) }
 }

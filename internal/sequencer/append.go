@@ -36,7 +36,7 @@ func (s *Sequencer) appendOnce(final bool) bool {
 			more = true
 			break
 		}
-		sh := &s.shards[(int(s.claimed)+i)%shardCount] //nolint:gosec // G115: only a starting point that moves
+		sh := &s.shards[(int(s.claimed)+i)%shardCount]
 		sh.mu.Lock()
 		if len(sh.shedKeys) > 0 {
 			s.flushGaps(sh)
@@ -147,7 +147,7 @@ func (s *Sequencer) heartbeat() {
 }
 
 func aliveValue(t time.Time) []byte {
-	return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMilli())) //nolint:gosec // G115: after 1970
+	return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMilli()))
 }
 
 // Close waits until everything raised is durable and gives back unused hook_index values. Facts raised later are

@@ -139,7 +139,7 @@ func (s *Sequencer) Compensate() (int, error) {
 	}
 	var alive int64
 	if v := st[stateAlive]; len(v) == 8 {
-		alive = int64(binary.BigEndian.Uint64(v)) //nolint:gosec // G115: written by aliveValue
+		alive = int64(binary.BigEndian.Uint64(v))
 	}
 	var all []*livePublication
 	for i := range s.shards {
