@@ -50,7 +50,7 @@ func startBenchReceiver(b *testing.B) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	cmd := exec.Command(exe, "-test.run=^$") //nolint:noctx // this test binary
+	cmd := exec.Command(exe, "-test.run=^$")
 	cmd.Env = append(os.Environ(), benchReceiverEnv+"=1")
 	in, err := cmd.StdinPipe()
 	if err != nil {
