@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"reflect"
 	"slices"
@@ -62,7 +63,7 @@ func TestBodies(t *testing.T) {
 		if !reflect.DeepEqual(env, want) {
 			t.Errorf("%s: event %v, want %v", tc.hook, env, want)
 		}
-		if got.url != tc.url || !reflect.DeepEqual(got.header["X-VHOST"], []string{"__defaultVhost__"}) {
+		if got.url != tc.url || !reflect.DeepEqual(got.header, http.Header{"X-VHOST": {"__defaultVhost__"}}) {
 			t.Errorf("%s: %s %v", tc.hook, got.url, got.header)
 		}
 	}
@@ -248,9 +249,10 @@ func TestBarrierIsInsideTheDeadline(t *testing.T) {
 
 func TestHangingKeyLeavesRoomForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := newSender(func(ctx context.Context, _ int, r webhook.Request) webhook.Reply {
+		sender := newSender(func(_ context.Context, _ int, r webhook.Request) webhook.Reply {
 			if strings.Contains(string(r.Body), `"stream":"bad"`) {
-				return hang(ctx, r)
+				time.Sleep(time.Minute) // longer than any deadline: nobody gets a slot of this key in time
+				return errReply()
 			}
 			return webhook.Reply{Status: 200, Body: []byte(`{"code":0}`)}
 		})
@@ -261,10 +263,10 @@ func TestHangingKeyLeavesRoomForOthers(t *testing.T) {
 		for range 100 {
 			wg.Go(func() {
 				o := s.Play(t.Context(), playQuestion("bad")).Outcome
-				if o.Allowed || o.By != ByFailed || o.DurationMS != 23000 {
+				if o.Allowed || o.By != ByFailed {
 					t.Errorf("%+v", o)
 				}
-				if strings.Contains(o.Message, "no room") {
+				if strings.Contains(o.Message, "no room") && o.Attempts == 0 && o.DurationMS == 23000 {
 					mu.Lock()
 					noRoom++
 					mu.Unlock()

@@ -42,11 +42,17 @@ func (s *slots) acquire(ctx context.Context, key string) (release func(), err er
 		s.leave(key, k)
 		return nil, ctx.Err()
 	}
-	return func() {
+	release = func() {
 		<-s.all
 		<-k.sem
 		s.leave(key, k)
-	}, nil
+	}
+	// Room that came free at the very end is of no use to a question that nobody waits for.
+	if err := ctx.Err(); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
 }
 
 func (s *slots) join(key string) *keySlots {

@@ -184,7 +184,7 @@ func (c *Client) dial(ctx context.Context, t *target, deadline time.Time) (*conn
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	d := net.Dialer{ControlContext: control(c.guard), KeepAlive: defaultIdleTimeout}
+	d := net.Dialer{ControlContext: control(c.guard)}
 	raw, err := d.DialContext(ctx, "tcp", t.addr)
 	if err != nil {
 		return nil, fmt.Errorf("webhook: connect: %w", err)

@@ -45,15 +45,20 @@ func TestRequestOnTheWire(t *testing.T) {
 	}
 }
 
-func TestRequestTarget(t *testing.T) {
-	for raw, want := range map[string]string{
+// targets is the case table of URLs; it also seeds the fuzz target.
+func targets() map[string]string {
+	return map[string]string{
 		"http://h":                     "/",
 		"http://h?a=b":                 "/?a=b",
 		"http://h/":                    "/",
 		"http://h:1/a//b/?x=%41&y=é z": "/a//b/?x=%41&y=%C3%A9%20z",
 		"http://u:p@h/a@b#c?d":         "/a@b",
 		"https://h/a?u=http://x/y":     "/a?u=http://x/y",
-	} {
+	}
+}
+
+func TestRequestTarget(t *testing.T) {
+	for raw, want := range targets() {
 		tg, err := parseTarget(raw)
 		if err != nil {
 			t.Errorf("%s: %v", raw, err)
@@ -63,6 +68,38 @@ func TestRequestTarget(t *testing.T) {
 			t.Errorf("%s: %s, want %s", raw, got, want)
 		}
 	}
+}
+
+// FuzzTarget: whatever the URL or a redirect says, the head stays one request line and its own headers.
+func FuzzTarget(f *testing.F) {
+	for raw := range targets() {
+		f.Add(raw, "/x?y")
+		f.Add("http://h/a", raw)
+	}
+	f.Add("https://u:p@h/", "//other\\r\n/ x")
+	f.Fuzz(func(t *testing.T, raw, location string) {
+		tg, err := parseTarget(raw)
+		if err != nil {
+			return
+		}
+		for _, tg := range []*target{tg, redirected(tg, location)} {
+			head, err := tg.appendHead(nil, &Request{}, "Hookline")
+			if err != nil {
+				t.Fatal(err)
+			}
+			req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
+			if err != nil || req.Method != http.MethodPost || bytes.Count(head, []byte("\n")) > 8 {
+				t.Errorf("%q to %q: %v", raw, head, err)
+			}
+		}
+	})
+}
+
+func redirected(t *target, location string) *target {
+	if next, ok := t.redirect(location); ok {
+		return next
+	}
+	return t
 }
 
 func TestBadRequests(t *testing.T) {
@@ -524,6 +561,11 @@ func TestTLSHandshakeHang(t *testing.T) {
 	r := newReceiver(t, func(_ net.Conn, _ *bufio.Reader, _ int64, done <-chan struct{}) { <-done })
 	to := strings.Replace(r.url("/"), "http://", "https://", 1)
 	if got := send(t, newClient(t, Config{}), to, 100*time.Millisecond); !errors.Is(got.Err, ErrTimeout) {
+		t.Error(got.Err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, cancel)
+	if got := newClient(t, Config{}).Send(ctx, Request{URL: to}); !errors.Is(got.Err, context.Canceled) {
 		t.Error(got.Err)
 	}
 }

@@ -30,7 +30,8 @@ func control(g Guard) func(ctx context.Context, network, address string, c sysca
 }
 
 // PublicOnly is the guard for URLs that did not come from the operator: it refuses every address that is not globally
-// reachable by unicast (IANA special-purpose registries), also when it is embedded in a NAT64 or 6to4 address.
+// reachable by unicast (IANA special-purpose registries), also when it is embedded in a NAT64 or 6to4 address. NAT64
+// under a prefix of the network's own can't be recognised. Such URLs also get no redirects: Config.MaxRedirects < 0.
 func PublicOnly(_ context.Context, _ string, addr netip.AddrPort) error {
 	if !isPublic(addr.Addr().Unmap()) {
 		return fmt.Errorf("%s is not a public address", addr.Addr())

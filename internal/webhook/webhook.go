@@ -1,5 +1,3 @@
-// Package webhook sends one HTTP POST to a receiver and classifies the answer. It retries nothing: lanes and
-// decisions have their own policies.
 package webhook
 
 import (
@@ -25,7 +23,9 @@ type Reply struct {
 	Body       []byte        // at most MaxReplyBytes
 	RetryAfter time.Duration // 0: none given
 	Latency    time.Duration
-	// Err: no complete answer (connect, time-out, reset, answer too large, redirect refused).
+	// Err: no complete answer (connect, time-out, reset, answer too large, redirect refused by the guard). A redirect
+	// that is not followed for another reason (too many, no usable target, from https to http) is the answer: Status
+	// is its 3xx.
 	Err error
 }
 
