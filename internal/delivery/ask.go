@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"container/heap"
 	"context"
 	"encoding/json"
 	"sync"
@@ -51,17 +50,6 @@ func (e *Endpoint) takeQuestions() {
 			e.schedule(l)
 		}
 	}
-}
-
-// yieldQuestion lets the events behind a question that waits go first: a question holds up no event.
-func (e *Endpoint) yieldQuestion(l *lane) {
-	if l.state == laneBackoff {
-		heap.Remove(&e.timers, l.heapIndex)
-	}
-	q := l.queue[0]
-	l.queue = append(l.queue[1:], q)
-	l.attempts, l.rejects, l.failSince = 0, 0, time.Time{}
-	e.schedule(l)
 }
 
 // WaitAccepted waits until this endpoint has accepted what it is owed of the key up to seq, at most limit. It

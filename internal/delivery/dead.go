@@ -2,10 +2,12 @@ package delivery
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,14 +71,14 @@ func (e *Endpoint) bury(l *lane, it item, reason, why string) {
 	gap := e.newGap(r.Key, r.Epoch, event.Gap{
 		From: r.Seq, To: r.Seq, Count: 1, Types: []event.Type{r.Type}, Reason: reason,
 	})
-	if err := e.store(l, r, &gap, reason, why); err != nil {
+	if err := e.store(l, it, &gap, reason, why); err != nil {
 		// The journal can't take it, so the lane has to wait: nothing is given up unseen.
 		e.log.Error("can't store a dead letter; the lane waits", "stream", l.key, "event", r.ID, "err", err)
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.storeFailed = true
 		if !e.closing {
-			e.delay(l, 0)
+			e.delay(l, e.cfg.BackoffMin)
 		}
 		return
 	}
@@ -94,8 +96,10 @@ func (e *Endpoint) bury(l *lane, it item, reason, why string) {
 	e.dispatchAll()
 }
 
-// store writes dead letter and gap in one synced batch.
-func (e *Endpoint) store(l *lane, r *journal.Record, gap *storedGap, reason, why string) error {
+// store writes dead letter, gap and the lane's place behind it in one synced batch: after a crash the event is not
+// sent once more behind the notice that gave it up.
+func (e *Endpoint) store(l *lane, it item, gap *storedGap, reason, why string) error {
+	r := it.rec
 	dl, err := json.Marshal(DeadLetter{
 		Endpoint: e.name, Position: r.Position, Record: base64.StdEncoding.EncodeToString(journal.Encode(nil, r)),
 		Reason: reason, Error: why, Attempts: l.attempts, Time: time.Now().UTC(),
@@ -106,14 +110,23 @@ func (e *Endpoint) store(l *lane, r *journal.Record, gap *storedGap, reason, why
 	e.saveMu.Lock()
 	defer e.saveMu.Unlock()
 	e.mu.Lock()
-	op, err := e.gapOp(l.key, append(e.gaps[l.key][:len(e.gaps[l.key]):len(e.gaps[l.key])], *gap))
+	after := cursor{floor: e.cursor.floor, words: slices.Clone(e.cursor.words), off: e.cursor.off}
+	if !it.covered {
+		after.done(r.Position)
+	}
+	ops := e.placeOps(&after)
+	if l.parked {
+		ops = append(ops, journal.Op{
+			Key: "park/" + e.name + "/" + l.key, Value: binary.BigEndian.AppendUint64(nil, r.Seq+1),
+		})
+	}
+	gapOp, err := e.gapOp(l.key, append(slices.Clone(e.gaps[l.key]), *gap))
 	e.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	return e.deps.Store.SetState([]journal.Op{
-		{Key: fmt.Sprintf("dead/%s/%016x", e.name, r.Position), Value: dl}, op,
-	}, true)
+	ops = append(ops, gapOp, journal.Op{Key: fmt.Sprintf("dead/%s/%016x", e.name, r.Position), Value: dl})
+	return e.deps.Store.SetState(ops, true)
 }
 
 func (e *Endpoint) gapOp(key string, gaps []storedGap) (journal.Op, error) {

@@ -129,7 +129,7 @@ func (e *Endpoint) Configure(cfg Config, startAt uint64) error {
 		}
 	}
 	for _, t := range e.targets {
-		t.ready, t.failing, t.waiting = fifo{}, fifo{}, fifo{}
+		t.ready, t.failing, t.waiting = fifo{}, [3]fifo{}, fifo{}
 	}
 	for _, l := range e.lanes {
 		if l.state == laneIdle {
@@ -260,8 +260,11 @@ func (e *Endpoint) take(r *journal.Record) {
 	}
 	l.push(item{rec: r})
 	e.held++
-	if l.queue[0].question != nil && l.state != laneFlight {
-		e.yieldQuestion(l)
+	if l.queue[0].question != nil && (l.state == laneBackoff || l.state == laneBlocked) && l.yieldQuestion() {
+		if l.state == laneBackoff {
+			heap.Remove(&e.timers, l.heapIndex)
+		}
+		e.schedule(l)
 	}
 	switch {
 	case l.state == laneIdle:
@@ -318,22 +321,29 @@ func (e *Endpoint) schedule(l *lane) {
 			continue
 		}
 		t := e.targets[url]
+		if q := it.question; q != nil && (t.down || time.Now().Before(q.retryAt)) {
+			if l.yieldQuestion() {
+				continue
+			}
+			if !t.down {
+				e.delay(l, time.Until(q.retryAt))
+				return
+			}
+		}
 		switch {
 		case t.gone && it.rec != nil:
 			l.state = laneFlight
 			e.wg.Add(1)
 			go e.bury(l, it, event.ReasonGone, "the receiver answered 410 before")
 			return
-		case t.down && it.question != nil && len(l.queue) > 1:
-			l.queue = append(l.queue[1:], it) // a question holds up no event
-			continue
 		case t.down:
 			l.state = laneBlocked
 			t.waiting.push(l)
 			l.wakeWaiters(true)
+			e.wakeLocked() // run times the probes
 		case l.failing():
 			l.state = laneReady
-			t.failing.push(l)
+			t.pushFailing(l)
 		default:
 			l.state = laneReady
 			t.ready.push(l)
@@ -366,16 +376,19 @@ func (e *Endpoint) finish(l *lane, it item) {
 	l.wakeWaiters(false)
 }
 
-// delay puts the lane aside after a failed attempt.
-func (e *Endpoint) delay(l *lane, retryAfter time.Duration) {
-	d := e.cfg.BackoffMin << min(l.attempts-1, 20)
-	d = min(max(d, e.cfg.BackoffMin), e.cfg.BackoffMax)
-	d = time.Duration(float64(d) * (0.5 + e.deps.Rand()/2))
-	d = max(d, retryAfter)
+// delay puts the lane aside.
+func (e *Endpoint) delay(l *lane, d time.Duration) {
 	l.retryAt = time.Now().Add(d)
 	l.state = laneBackoff
 	heap.Push(&e.timers, l)
 	e.wakeLocked()
+}
+
+// delayOf returns the time between the n-th attempt and the next.
+func (e *Endpoint) delayOf(n int, retryAfter time.Duration) time.Duration {
+	d := e.cfg.BackoffMin << min(max(n, 1)-1, 20)
+	d = min(max(d, e.cfg.BackoffMin), e.cfg.BackoffMax)
+	return max(time.Duration(float64(d)*(0.5+e.deps.Rand()/2)), retryAfter)
 }
 
 func (e *Endpoint) wake() {

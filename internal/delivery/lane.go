@@ -63,6 +63,7 @@ type question struct {
 	time        time.Time
 	asked       time.Time
 	attempts    int
+	retryAt     time.Time // not before
 	holds       func() bool
 	answer      func(closeStream bool, outcome fact.Outcome)
 }
@@ -98,6 +99,21 @@ func (l *lane) pop() {
 		l.queue = nil
 	}
 	l.attempts, l.rejects, l.failSince, l.lastError = 0, 0, time.Time{}, ""
+}
+
+// yieldQuestion moves a question at the head behind the events and reports whether there were any: a question that
+// has to wait holds up no event.
+func (l *lane) yieldQuestion() bool {
+	for i, it := range l.queue {
+		if it.question == nil {
+			q := l.queue[0]
+			copy(l.queue, l.queue[1:i+1])
+			l.queue[i] = q
+			l.attempts, l.rejects, l.failSince = 0, 0, time.Time{}
+			return true
+		}
+	}
+	return false
 }
 
 // wakeWaiters releases who waits for events that are no longer in the lane; all of them when the lane is in trouble.

@@ -94,31 +94,48 @@ func (e *Endpoint) untilNext() time.Duration {
 }
 
 // watchSlow moves attempts that take far longer than usual to the share of slots for lanes in trouble. If that is
-// full while others succeed and lanes wait for a slot, the slowest attempts are ended.
+// full, and lanes wait for a slot, such attempts are ended, provided that the receiver answered others since they
+// began; while it answers nobody, one is ended now and then to find out whether it is one key or all.
 func (e *Endpoint) watchSlow(t *target, now time.Time) {
-	limit := t.slowAfter(e.cfg.Timeout)
-	for a := t.first; a != nil && now.Sub(a.at) >= limit; a = a.next {
-		if a.slow || a.cut {
+	for a := t.first; a != nil; a = a.next {
+		age := now.Sub(a.at)
+		if age < minSlow {
+			return // the list is in order of age
+		}
+		if a.cut || age < t.patience(a.n, e.cfg.Timeout) {
 			continue
 		}
-		if t.slow < t.slowShare() {
+		switch {
+		case a.slow:
+			if t.peekFailing() != nil && t.success.After(a.at) {
+				a.end()
+			}
+		case t.slow < t.slowShare():
 			a.slow = true
 			t.fast--
 			t.slow++
-			continue
-		}
-		if t.ready.peek() != nil && now.Sub(t.success) < limit {
-			a.cut = true
-			a.stop()
+		case t.ready.peek() == nil:
+		case t.success.After(a.at):
+			a.end()
+		case !now.Before(t.nextCut):
+			a.end()
+			t.cutDelay = max(2*t.cutDelay, t.patience(1, e.cfg.Timeout))
+			t.nextCut = now.Add(t.cutDelay)
 		}
 	}
+}
+
+// end gives the attempt's slot to another lane; its own tries again later.
+func (a *attempt) end() {
+	a.cut = true
+	a.stop()
 }
 
 // relieve parks lanes that hold memory and can't go on, as long as another URL or lane works.
 func (e *Endpoint) relieve() {
 	works := false
 	for _, t := range e.targets {
-		works = works || t.used && !t.down && !t.gone
+		works = works || t.used && !t.down && time.Since(t.success) < parkAfter
 	}
 	if !works {
 		return // the endpoint is down: the cursor waits
@@ -135,20 +152,32 @@ func (e *Endpoint) relieve() {
 
 // park gives up what the lane holds in memory; its place becomes part of the checkpoint.
 func (e *Endpoint) park(l *lane) {
-	if e.cfg.Unordered {
+	if l.parked || e.cfg.Unordered {
 		return
 	}
+	for _, it := range l.queue {
+		if it.rec != nil {
+			l.parked, l.nextSeq = true, it.rec.Seq
+			break
+		}
+	}
+	if !l.parked {
+		return // only notices and questions
+	}
+	e.unload(l)
+	e.parkedDirty[l.key] = struct{}{}
+	e.dirty = true
+	l.missed++
+}
+
+// unload drops the events of a parked lane from memory. The attempts stay: they are of the event that is read again
+// first.
+func (e *Endpoint) unload(l *lane) {
 	kept := l.queue[:0:0]
-	for i, it := range l.queue {
+	for _, it := range l.queue {
 		if it.rec == nil {
 			kept = append(kept, it)
 			continue
-		}
-		if !l.parked {
-			l.parked, l.nextSeq = true, it.rec.Seq
-			if i > 0 { // attempts are of the head, which stays
-				defer func(a, r int) { l.attempts, l.rejects = a, r }(l.attempts, l.rejects)
-			}
 		}
 		e.held--
 		if !it.covered {
@@ -156,12 +185,6 @@ func (e *Endpoint) park(l *lane) {
 		}
 	}
 	l.queue = kept
-	if !l.parked {
-		return
-	}
-	e.parkedDirty[l.key] = struct{}{}
-	e.dirty = true
-	l.missed++
 }
 
 // refillSome reads the next events of parked lanes. It reports whether lanes are left.
@@ -174,10 +197,13 @@ func (e *Endpoint) refillSome() bool {
 		}
 		l := e.refills[0]
 		e.refills = e.refills[1:]
-		seq, missed, next := l.nextSeq, l.missed, e.next
+		seq, missed, next, n := l.nextSeq, l.missed, e.next, refillRecords
+		if l.failing() {
+			n = 1 // it most likely fails again
+		}
 		e.mu.Unlock()
 
-		recs, err := e.deps.Store.ReadKey(l.key, seq, journal.Limit{Records: refillRecords})
+		recs, err := e.deps.Store.ReadKey(l.key, seq, journal.Limit{Records: n})
 
 		e.mu.Lock()
 		e.refilled(l, recs, err, missed, next)
@@ -193,7 +219,7 @@ func (e *Endpoint) refilled(l *lane, recs []*journal.Record, err error, missed, 
 	if err != nil {
 		e.log.Error("can't read a parked lane", "stream", l.key, "err", err)
 		l.attempts = max(l.attempts, 1)
-		e.delay(l, 0)
+		e.delay(l, e.cfg.BackoffMin)
 		return
 	}
 	eligible := 0
@@ -256,20 +282,8 @@ func (e *Endpoint) checkpoint(final bool) {
 		e.mu.Unlock()
 		return
 	}
-	ops := []journal.Op{{Key: "cursor/" + e.name, Value: e.cursor.encode()}}
-	for key := range e.parkedDirty {
-		op := journal.Op{Key: "park/" + e.name + "/" + key}
-		if l := e.lanes[key]; l != nil && l.parked {
-			op.Value = binary.BigEndian.AppendUint64(nil, l.nextSeq)
-		}
-		ops = append(ops, op)
-	}
+	ops := e.placeOps(e.cursor)
 	clear(e.parkedDirty)
-	for key := range e.gapsDirty {
-		if op, err := e.gapOp(key, e.gaps[key]); err == nil {
-			ops = append(ops, op)
-		}
-	}
 	clear(e.gapsDirty)
 	e.dirty, e.lastSave = false, time.Now()
 	e.mu.Unlock()
@@ -280,6 +294,25 @@ func (e *Endpoint) checkpoint(final bool) {
 	}
 	e.storeFailed = err != nil
 	e.mu.Unlock()
+}
+
+// placeOps renders what changed of the endpoint's place: it is written as one unit, since the floor may pass what
+// belongs to a parked lane. The lock is held.
+func (e *Endpoint) placeOps(c *cursor) []journal.Op {
+	ops := []journal.Op{{Key: "cursor/" + e.name, Value: c.encode()}}
+	for key := range e.parkedDirty {
+		op := journal.Op{Key: "park/" + e.name + "/" + key}
+		if l := e.lanes[key]; l != nil && l.parked {
+			op.Value = binary.BigEndian.AppendUint64(nil, l.nextSeq)
+		}
+		ops = append(ops, op)
+	}
+	for key := range e.gapsDirty {
+		if op, err := e.gapOp(key, e.gaps[key]); err == nil {
+			ops = append(ops, op)
+		}
+	}
+	return ops
 }
 
 // restore reads the stored place.

@@ -16,8 +16,10 @@ const (
 // target is one URL of an endpoint: its slots, its breaker, its queues. Guarded by the endpoint's lock.
 type target struct {
 	url string
-	// ready and failing hold lanes whose head goes to this URL; failing those whose last attempt failed.
-	ready, failing fifo
+	// ready and failing hold lanes whose head goes to this URL; failing those whose last attempt failed, by how
+	// often: who failed once does not queue behind those that always do.
+	ready   fifo
+	failing [3]fifo
 	// fast and slow count the attempts in flight: slow ones share a quarter of the slots.
 	fast, slow int
 	// limit is the number of slots that are open now; it grows after an outage.
@@ -28,6 +30,9 @@ type target struct {
 	failures int // in a row
 	latency  time.Duration
 	success  time.Time
+	// While nothing succeeds a slow attempt is ended only at nextCut, and then more and more rarely.
+	nextCut  time.Time
+	cutDelay time.Duration
 
 	// Breaker.
 	down      bool
@@ -48,12 +53,37 @@ func (t *target) inFlight() int { return t.fast + t.slow }
 // slowShare is the number of slots for lanes that fail and attempts that hang.
 func (t *target) slowShare() int { return max(1, t.limit/4) }
 
-// slowAfter is how long an attempt may take before it counts as slow.
-func (t *target) slowAfter(timeout time.Duration) time.Duration {
-	if t.latency == 0 {
-		return min(time.Second, timeout)
+// patience is how long the n-th attempt may take before it counts as slow: twenty times the usual, and four times
+// longer with every attempt, so that a key that needs its time gets it.
+func (t *target) patience(n int, timeout time.Duration) time.Duration {
+	d := time.Second
+	if t.latency > 0 {
+		d = max(20*t.latency, minSlow)
 	}
-	return min(max(20*t.latency, minSlow), timeout)
+	return min(d<<min(2*(n-1), 16), timeout)
+}
+
+// pushFailing queues a lane whose last attempt failed.
+func (t *target) pushFailing(l *lane) {
+	t.failing[min(l.attempts/2, len(t.failing)-1)].push(l)
+}
+
+func (t *target) peekFailing() *lane {
+	for i := range t.failing {
+		if l := t.failing[i].peek(); l != nil {
+			return l
+		}
+	}
+	return nil
+}
+
+func (t *target) popFailing() *lane {
+	for i := range t.failing {
+		if l := t.failing[i].pop(); l != nil {
+			return l
+		}
+	}
+	return nil
 }
 
 func (t *target) link(a *attempt) {
@@ -83,7 +113,7 @@ func (t *target) unlink(a *attempt) {
 // succeeded notes an answer that shows the receiver alive. It reports whether the URL was down until now.
 func (t *target) succeeded(now time.Time, latency time.Duration, slots int) bool {
 	t.failures = 0
-	t.success = now
+	t.success, t.nextCut, t.cutDelay = now, time.Time{}, 0
 	if t.latency == 0 {
 		t.latency = latency
 	} else {

@@ -34,17 +34,35 @@ func (e *Endpoint) pick(t *target) *attempt {
 	if t.down {
 		return e.pickProbe(t)
 	}
-	if t.fast < t.limit {
-		if l := t.ready.pop(); l != nil {
+	for t.fast < t.limit {
+		l := t.ready.pop()
+		if l == nil {
+			break
+		}
+		if e.hasHead(l) {
 			return e.begin(t, l, false)
 		}
 	}
-	if t.slow < t.slowShare() {
-		if l := t.failing.pop(); l != nil {
+	for t.slow < t.slowShare() {
+		l := t.popFailing()
+		if l == nil {
+			break
+		}
+		if e.hasHead(l) {
 			return e.begin(t, l, true)
 		}
 	}
 	return nil
+}
+
+// hasHead says whether the lane, just taken from a queue, has something to send now. If not it finds itself another
+// place: a parked lane reads its next events first, a question whose condition ended is withdrawn.
+func (e *Endpoint) hasHead(l *lane) bool {
+	if len(l.queue) > 0 && (l.queue[0].question == nil || l.queue[0].question.holds()) {
+		return true
+	}
+	e.schedule(l)
+	return false
 }
 
 // pickProbe lets one request at a time find out whether the receiver is back. Lanes take turns, so that one that
@@ -53,12 +71,18 @@ func (e *Endpoint) pickProbe(t *target) *attempt {
 	if t.inFlight() > 0 {
 		return nil
 	}
-	l, now := t.waiting.peek(), time.Now()
-	if l == nil || now.Before(t.nextProbe(l)) {
-		return nil
+	now := time.Now()
+	for {
+		l := t.waiting.peek()
+		if l == nil || now.Before(t.nextProbe(l)) {
+			return nil
+		}
+		t.waiting.skip()
+		if e.hasHead(l) {
+			t.lastProbe = now
+			return e.begin(t, l, false)
+		}
 	}
-	t.lastProbe = now
-	return e.begin(t, t.waiting.pop(), false)
 }
 
 // nextProbe is when a probe may go out: by the back-off, or sooner for a lane that has not failed itself.
@@ -283,7 +307,7 @@ func (e *Endpoint) up(t *target, now time.Time, latency time.Duration) {
 
 // blockAll lets every lane that is ready wait for the receiver.
 func (e *Endpoint) blockAll(t *target) {
-	for _, q := range []*fifo{&t.failing, &t.ready} {
+	for _, q := range []*fifo{&t.failing[0], &t.failing[1], &t.failing[2], &t.ready} {
 		for l := q.pop(); l != nil; l = q.pop() {
 			l.state = laneBlocked
 			l.wakeWaiters(true)
@@ -315,13 +339,20 @@ func (e *Endpoint) failed(a *attempt, class webhook.Class, why string, retryAfte
 		e.wg.Add(1)
 		return func() { go e.bury(l, it, reason, why) } // the lane stays in flight
 	}
-	if a.t.down {
+	if l.parked {
+		e.unload(l) // it keeps its place, not its events
+	}
+	switch {
+	case it.question != nil:
+		it.question.retryAt = now.Add(e.delayOf(it.question.attempts, retryAfter))
+		e.schedule(l)
+	case a.t.down:
 		l.state = laneBlocked
 		a.t.waiting.push(l)
 		e.wakeLocked()
-		return nil
+	default:
+		e.delay(l, e.delayOf(l.attempts, retryAfter))
 	}
-	e.delay(l, retryAfter)
 	return nil
 }
 
