@@ -34,6 +34,9 @@ var ErrCorrupt = errors.New("journal: corrupt")
 // ErrLocked says that another process has the journal open.
 var ErrLocked = errors.New("journal: in use by another process")
 
+// ErrTooNew says that the journal was written by a newer version of the program.
+var ErrTooNew = errors.New("journal: written by a newer version")
+
 // Record is one journaled event.
 type Record struct {
 	// Position in the log, from 1; assigned by Append.
