@@ -1,0 +1,156 @@
+package flv
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hookline/hookline/internal/media"
+)
+
+// Errors of reading; they come wrapped with the place.
+var (
+	// ErrTruncated: a body that ends inside its header.
+	ErrTruncated = errors.New("flv: truncated")
+	// ErrMalformed: a body or file that contradicts the format.
+	ErrMalformed = errors.New("flv: malformed")
+)
+
+// UnsupportedError names a codec that Hookline can't carry.
+type UnsupportedError struct {
+	Kind media.Kind
+	Name string // "Speex", "FourCC av01"
+}
+
+// Error implements error.
+func (e *UnsupportedError) Error() string { return "flv: unsupported codec: " + e.Name }
+
+// Frame types, upper four bits of the first byte of a video body (E.4.3.1).
+const (
+	frameKey     = 1
+	frameInter   = 2
+	frameCommand = 5
+)
+
+// Legacy video codec ids, lower four bits of the first byte of a video body.
+const (
+	videoAVC  = 7
+	videoHEVC = 12 // not Adobe's: what Chinese encoders, CDNs and ZLMediaKit agreed on
+)
+
+// Legacy sound formats, upper four bits of the first byte of an audio body (E.4.2.1).
+const (
+	soundMP3      = 2
+	soundALaw     = 7
+	soundMuLaw    = 8
+	soundEnhanced = 9 // reserved by Adobe, the escape of Enhanced RTMP v2
+	soundAAC      = 10
+	soundOpus     = 13 // not Adobe's: ZLMediaKit's
+	soundMP38K    = 14
+)
+
+// Packet types of AVC and of AAC (E.4.3.1, E.4.2.2).
+const (
+	packetConfig = 0
+	packetData   = 1
+	packetEnd    = 2
+)
+
+// Packet types of Enhanced RTMP, video (ExVideoTagHeader) and audio (ExAudioTagHeader).
+const (
+	exSequenceStart = 0
+	exCodedFrames   = 1
+	exSequenceEnd   = 2
+	exVideoFramesX  = 3 // coded frames whose composition time is 0 and absent
+	exVideoMetadata = 4
+	exAudioChannels = 4
+	exAudioMulti    = 5
+	exVideoMulti    = 6
+	exModEx         = 7
+)
+
+// Multitrack types of Enhanced RTMP v2 (AvMultitrackType).
+const (
+	multiOne        = 0
+	multiMany       = 1
+	multiManyCodecs = 2
+)
+
+// exHeader is bit 7 of the first byte of a video body: an enhanced header follows.
+const exHeader = 0x80
+
+// fourCC is a codec of Enhanced RTMP, as a big-endian number.
+type fourCC uint32
+
+const (
+	fourAVC  fourCC = 'a'<<24 | 'v'<<16 | 'c'<<8 | '1'
+	fourHEVC fourCC = 'h'<<24 | 'v'<<16 | 'c'<<8 | '1'
+	fourAAC  fourCC = 'm'<<24 | 'p'<<16 | '4'<<8 | 'a'
+	fourOpus fourCC = 'O'<<24 | 'p'<<16 | 'u'<<8 | 's'
+	fourMP3  fourCC = '.'<<24 | 'm'<<16 | 'p'<<8 | '3'
+)
+
+// codec returns the codec of f when it is of kind k.
+func (f fourCC) codec(k media.Kind) (media.Codec, error) {
+	var c media.Codec
+	switch f {
+	case fourAVC:
+		c = media.H264
+	case fourHEVC:
+		c = media.H265
+	case fourAAC:
+		c = media.AAC
+	case fourOpus:
+		c = media.Opus
+	case fourMP3:
+		c = media.MP3
+	default:
+		return 0, &UnsupportedError{k, f.String()}
+	}
+	if c.Kind() != k {
+		return 0, &UnsupportedError{k, f.String()}
+	}
+	return c, nil
+}
+
+// String names f for messages; what is not printable ASCII is shown in hexadecimal.
+func (f fourCC) String() string {
+	b := []byte{byte(f >> 24), byte(f >> 16), byte(f >> 8), byte(f)}
+	for _, c := range b {
+		if c < ' ' || c > '~' {
+			return fmt.Sprintf("FourCC 0x%08x", uint32(f))
+		}
+	}
+	return "FourCC " + string(b)
+}
+
+// videoName names a legacy video codec id that is not supported.
+func videoName(id byte) string {
+	switch id {
+	case 2:
+		return "Sorenson H.263"
+	case 3:
+		return "Screen video"
+	case 4, 5:
+		return "On2 VP6"
+	case 6:
+		return "Screen video 2"
+	case 13:
+		return "AV1 (legacy id 13)"
+	}
+	return fmt.Sprintf("video codec id %d", id)
+}
+
+// soundName names a legacy sound format that is not supported.
+func soundName(id byte) string {
+	switch id {
+	case 0, 3:
+		return "linear PCM"
+	case 1:
+		return "ADPCM"
+	case 4, 5, 6:
+		return "Nellymoser"
+	case 11:
+		return "Speex"
+	}
+	return fmt.Sprintf("sound format %d", id)
+}
