@@ -64,12 +64,11 @@ func (r *receiver) Send(ctx context.Context, req webhook.Request) webhook.Reply 
 	}
 	r.mu.Lock()
 	r.tries++
-	answer, took := r.answer, r.took
-	r.mu.Unlock()
-	rep := ok()
-	if answer != nil {
-		rep = answer(b, req.URL)
+	took, rep := r.took, ok()
+	if r.answer != nil {
+		rep = r.answer(b, req.URL)
 	}
+	r.mu.Unlock()
 	if rep.Status == 0 && rep.Err == nil {
 		took = req.Timeout
 		rep = webhook.Reply{Err: context.DeadlineExceeded}
@@ -86,6 +85,28 @@ func (r *receiver) Send(ctx context.Context, req webhook.Request) webhook.Reply 
 		r.mu.Unlock()
 	}
 	return rep
+}
+
+// do changes what the answers depend on.
+func (r *receiver) do(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+}
+
+func (r *receiver) sent() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tries
+}
+
+// take returns and forgets what was accepted.
+func (r *receiver) take() []body {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	got := r.got
+	r.got = nil
+	return got
 }
 
 // seqs returns the accepted seqs of a key, gap notices as negative numbers of their To.
