@@ -122,7 +122,7 @@ func TestRejectedBecomesDeadLetterAndNotice(t *testing.T) {
 				if err != nil || len(dead) != 1 || dead[0].Reason != event.ReasonRefused || dead[0].Attempts != 8 {
 					t.Errorf("dead letters %+v, %v", dead, err)
 				}
-				for _, b := range r.recv.take() {
+				for _, b := range r.recv.all() {
 					if b.Event.Seq == 3 && *b.Event.Prev != 2 {
 						t.Errorf("prev of 3 is %d, want 2", *b.Event.Prev)
 					}

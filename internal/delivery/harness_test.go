@@ -100,6 +100,12 @@ func (r *receiver) sent() int {
 	return r.tries
 }
 
+func (r *receiver) all() []body {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.got)
+}
+
 // take returns and forgets what was accepted.
 func (r *receiver) take() []body {
 	r.mu.Lock()
