@@ -176,7 +176,7 @@ func (d *decoder) value0() (any, error) {
 	case markLongString, markXML:
 		return d.text32()
 	case markNull:
-		return nil, nil //nolint:nilnil // AMF null is Go nil
+		return nil, nil // AMF null is Go nil
 	case markUndefined, markUnsupported:
 		return Undefined{}, nil
 	case markDate:
@@ -243,7 +243,7 @@ func (d *decoder) date0() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Date{Millis: ms, Zone: int16(binary.BigEndian.Uint16(zone))}, nil //nolint:gosec // a signed field
+	return Date{Millis: ms, Zone: int16(binary.BigEndian.Uint16(zone))}, nil
 }
 
 // ecmaArray reads the members up to the end marker: the count on the wire is a hint that encoders get wrong.

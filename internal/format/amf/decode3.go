@@ -91,14 +91,14 @@ func (d *decoder3) value() (any, error) {
 	case mark3Undefined:
 		return Undefined{}, nil
 	case mark3Null:
-		return nil, nil //nolint:nilnil // AMF null is Go nil
+		return nil, nil // AMF null is Go nil
 	case mark3False:
 		return false, nil
 	case mark3True:
 		return true, nil
 	case mark3Integer:
 		n, err := d.u29()
-		return float64(int32(n<<3) >> 3), err //nolint:gosec // sign extension of 29 bits
+		return float64(int32(n<<3) >> 3), err
 	case mark3Double:
 		return d.double()
 	case mark3String:
@@ -317,7 +317,7 @@ func (d *decoder3) numbers(mark byte, n uint32) (any, error) {
 		item := b[i*size:]
 		switch mark {
 		case mark3VectorInt:
-			a[i] = float64(int32(binary.BigEndian.Uint32(item))) //nolint:gosec // a signed field
+			a[i] = float64(int32(binary.BigEndian.Uint32(item)))
 		case mark3VectorUint:
 			a[i] = float64(binary.BigEndian.Uint32(item))
 		default:

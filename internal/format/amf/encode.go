@@ -20,7 +20,7 @@ func Append(dst []byte, v any) ([]byte, error) {
 func AppendString(dst []byte, s string) []byte {
 	if len(s) > MaxString {
 		dst = append(dst, markLongString)
-		dst = binary.BigEndian.AppendUint32(dst, uint32(len(s))) //nolint:gosec // bounded by memory in practice
+		dst = binary.BigEndian.AppendUint32(dst, uint32(len(s)))
 		return append(dst, s...)
 	}
 	dst = append(dst, markString)
@@ -53,7 +53,7 @@ func append0(dst []byte, v any, depth int) ([]byte, error) {
 	case Date:
 		dst = append(dst, markDate)
 		dst = binary.BigEndian.AppendUint64(dst, math.Float64bits(v.Millis))
-		return binary.BigEndian.AppendUint16(dst, uint16(v.Zone)), nil //nolint:gosec // a signed field
+		return binary.BigEndian.AppendUint16(dst, uint16(v.Zone)), nil
 	case []byte:
 		return append3(append(dst, markAMF3), v, depth)
 	}
@@ -69,7 +69,7 @@ func appendContainer0(dst []byte, v any, depth int) ([]byte, error) {
 		return appendMembers0(append(dst, markObject), v, depth)
 	case ECMAArray:
 		dst = append(dst, markECMAArray)
-		dst = binary.BigEndian.AppendUint32(dst, uint32(len(v))) //nolint:gosec // checked by appendMembers0
+		dst = binary.BigEndian.AppendUint32(dst, uint32(len(v)))
 		return appendMembers0(dst, v, depth)
 	case TypedObject:
 		if len(v.Class) > MaxString {
@@ -81,7 +81,7 @@ func appendContainer0(dst []byte, v any, depth int) ([]byte, error) {
 			return nil, fmt.Errorf("array of %d elements: %w", len(v), ErrLimit)
 		}
 		dst = append(dst, markStrictArray)
-		dst = binary.BigEndian.AppendUint32(dst, uint32(len(v))) //nolint:gosec // checked above
+		dst = binary.BigEndian.AppendUint32(dst, uint32(len(v)))
 		var err error
 		for _, e := range v {
 			if dst, err = append0(dst, e, depth+1); err != nil {
@@ -120,6 +120,6 @@ func checkMembers(ms []Member) error {
 }
 
 func appendName(dst []byte, s string) []byte {
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s))) //nolint:gosec // callers checked it against MaxString
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s)))
 	return append(dst, s...)
 }

@@ -61,8 +61,8 @@ func appendContainer3(dst []byte, v any, depth int) ([]byte, error) {
 		if len(v) > MaxElements {
 			return nil, fmt.Errorf("array of %d elements: %w", len(v), ErrLimit)
 		}
-		dst = appendU29(append(dst, mark3Array), uint32(len(v))<<1|1) //nolint:gosec // checked above
-		dst = append(dst, 1)                                          // no named members
+		dst = appendU29(append(dst, mark3Array), uint32(len(v))<<1|1)
+		dst = append(dst, 1) // no named members
 		for _, e := range v {
 			if dst, err = append3(dst, e, depth+1); err != nil {
 				return nil, err
@@ -107,7 +107,7 @@ func appendNumber3(dst []byte, n float64) []byte {
 	const limit = 1 << 28
 	negativeZero := n == 0 && math.Signbit(n)
 	if n >= -limit && n < limit && n == math.Trunc(n) && !negativeZero {
-		return appendU29(append(dst, mark3Integer), uint32(int32(n))&maxU29) //nolint:gosec // 29 bits, two's complement
+		return appendU29(append(dst, mark3Integer), uint32(int32(n))&maxU29)
 	}
 	dst = append(dst, mark3Double)
 	return binary.BigEndian.AppendUint64(dst, math.Float64bits(n))
@@ -117,7 +117,7 @@ func appendText3[T string | []byte](dst []byte, s T) ([]byte, error) {
 	if len(s) > MaxLongString {
 		return nil, fmt.Errorf("string of %d bytes: %w", len(s), ErrLimit)
 	}
-	dst = appendU29(dst, uint32(len(s))<<1|1) //nolint:gosec // checked above
+	dst = appendU29(dst, uint32(len(s))<<1|1)
 	return append(dst, s...), nil
 }
 
