@@ -137,6 +137,8 @@ type Peer struct {
 	fact.Client
 	LocalIP   string
 	LocalPort int
+	// TypeID is the class that the session API shows, such as "mediakit::RtmpSession"; only Players reads it.
+	TypeID string
 }
 
 // PublishRequest is an attempt to publish.

@@ -2,111 +2,203 @@ package stream
 
 import (
 	"context"
-	"net"
+	"sync"
+	"sync/atomic"
 
-	"github.com/hookline/hookline/internal/fact"
-	"github.com/hookline/hookline/internal/media"
+	"github.com/google/uuid"
 )
 
 // Hub is the registry of streams and the way in for publishers and viewers. It is safe for concurrent use.
-type Hub struct{}
+type Hub struct {
+	facts   Facts
+	gate    Gate
+	formats map[string]Format
+	schemas []string // of the formats, each once, in their order
+	cfg     atomic.Pointer[Config]
+	newID   func() (string, error)
 
-// New returns a hub that states facts to facts, asks gate, and offers formats.
+	ctx    context.Context // ended by Stop
+	cancel context.CancelFunc
+
+	mu        sync.Mutex
+	stopping  bool                      // guarded by mu
+	streams   map[string]*stream        // guarded by mu
+	pubs      map[*publication]struct{} // guarded by mu: the live ones
+	lingering map[*publication]struct{} // guarded by mu: ended, with viewers that drain
+
+	ops      sync.WaitGroup // calls and timers in progress; Add only while stopping is false, under mu
+	watching sync.WaitGroup // viewers
+
+	sources, viewers, waiting atomic.Int64
+}
+
+// New returns a hub that states facts to facts, asks gate, and offers formats. The schemas of the formats register in
+// the order of formats.
 func New(cfg Config, facts Facts, gate Gate, formats []Format) *Hub {
-	return &Hub{}
+	h := &Hub{
+		facts: facts, gate: gate, formats: make(map[string]Format, len(formats)),
+		streams: map[string]*stream{}, pubs: map[*publication]struct{}{}, lingering: map[*publication]struct{}{},
+		newID: func() (string, error) {
+			id, err := uuid.NewV7()
+			return id.String(), err
+		},
+	}
+	seen := map[string]bool{}
+	for _, f := range formats {
+		h.formats[f.Name] = f
+		if !seen[f.Schema] {
+			seen[f.Schema] = true
+			h.schemas = append(h.schemas, f.Schema)
+		}
+	}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.Reconfigure(cfg)
+	return h
 }
 
-// Publish claims the stream for one publisher session. It blocks while on_publish is decided.
-func (h *Hub) Publish(ctx context.Context, req PublishRequest) (*Publisher, error) {
-	return nil, ErrStopping
+// Reconfigure replaces the configuration. It applies to timers that start later, and to limits at once.
+func (h *Hub) Reconfigure(cfg Config) {
+	cfg = cfg.bounded()
+	h.cfg.Store(&cfg)
 }
 
-// Play attaches one viewer. It blocks while on_play is decided and while an absent stream is waited for.
-func (h *Hub) Play(ctx context.Context, req PlayRequest) (*Viewer, error) {
-	return nil, ErrStopping
+// Stop ends every publication with server_stop, lets the viewers drain, and waits until all calls have returned and all
+// viewers have left. When ctx ends first the viewers that are left are closed, so that their reports are raised before
+// Stop returns, and ctx's error is returned.
+func (h *Hub) Stop(ctx context.Context) error {
+	h.mu.Lock()
+	h.stopping = true
+	live := make([]*publication, 0, len(h.pubs))
+	for p := range h.pubs {
+		live = append(live, p)
+	}
+	h.mu.Unlock()
+	h.cancel()
+	for _, p := range live {
+		p.stop()
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h.ops.Wait()
+		h.watching.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	h.closeViewers()
+	<-done
+	return ctx.Err()
 }
 
-// Publisher is one publishing session. Its methods are called from one goroutine, Close from any.
-type Publisher struct{}
-
-// Metadata states what the publisher announced, before or between frames. raw is kept (Program.Metadata); hasVideo
-// and hasAudio name the tracks that will come, both false when the metadata does not say.
-func (p *Publisher) Metadata(raw []byte, hasVideo, hasAudio bool, width, height int, fps float64) {}
-
-// WriteFrame hands on one frame. It never blocks on viewers. ErrEnded: the publication was closed from outside.
-func (p *Publisher) WriteFrame(f *media.Frame) error { return ErrEnded }
-
-// Close ends the session. It is idempotent; the first cause wins.
-func (p *Publisher) Close(reason fact.EndReason) {}
-
-// Publication returns the id of the publication: the same one after a resume.
-func (p *Publisher) Publication() string { return "" }
-
-// Viewer is a cursor on the wire log of a stream. Next and Sent are called from one goroutine, Close from any.
-type Viewer struct{}
-
-// Next waits for wire bytes and returns all there are. The bytes are shared and must not be changed; the slice is
-// valid until the next call and may be consumed by net.Buffers.WriteTo. Errors: ErrEnded after the last byte of a
-// stream that ended, ErrTooSlow, ErrStopping, or ctx's error.
-func (v *Viewer) Next(ctx context.Context) (net.Buffers, error) { return nil, ErrEnded }
-
-// Sent counts n bytes as delivered to the viewer.
-func (v *Viewer) Sent(n int) {}
-
-// Publication returns the id of the publication that is watched.
-func (v *Viewer) Publication() string { return "" }
-
-// Close ends the session. It is idempotent.
-func (v *Viewer) Close() {}
-
-// Stop ends every publication with server_stop and waits until all viewers have left, or ctx ends.
-func (h *Hub) Stop(ctx context.Context) error { return nil }
-
-// Reconfigure replaces the configuration; it applies to timers and streams that start later, and to limits at once.
-func (h *Hub) Reconfigure(cfg Config) {}
-
-// Filter selects media sources; an empty field matches everything.
-type Filter struct {
-	Schema string
-	Vhost  string
-	App    string
-	Stream string
+func (h *Hub) closeViewers() {
+	var left []*Viewer
+	h.mu.Lock()
+	pubs := make([]*publication, 0, len(h.lingering))
+	for p := range h.lingering {
+		pubs = append(pubs, p)
+	}
+	h.mu.Unlock()
+	for _, p := range pubs {
+		p.live.mu.Lock()
+		for v := range p.viewers {
+			left = append(left, v)
+		}
+		p.live.mu.Unlock()
+	}
+	for _, v := range left {
+		if v.req.Kick != nil {
+			v.req.Kick()
+		}
+		v.Close()
+	}
 }
 
-// Info is one media source: one registered schema of a stream.
-type Info struct {
-	fact.StreamObject
-	Publication string `json:"-"`
+// enter counts a call or a timer in, unless the hub is stopping. leave counts it out.
+func (h *Hub) enter() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopping {
+		return false
+	}
+	h.ops.Add(1)
+	return true
 }
 
-// Player is one viewer session, as getMediaPlayerList shows it.
-type Player struct {
-	fact.Socket
-	TypeID string
+func (h *Hub) leave() { h.ops.Done() }
+
+// bound returns ctx cut short by Stop.
+func (h *Hub) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	off := context.AfterFunc(h.ctx, cancel)
+	return ctx, func() {
+		off()
+		cancel()
+	}
 }
 
-// List returns the media sources that f selects, ordered by stream key and registration.
-func (h *Hub) List(f Filter) []Info { return nil }
-
-// Get returns the first media source that f selects.
-func (h *Hub) Get(f Filter) (Info, bool) { return Info{}, false }
-
-// CloseStreams ends the streams that f selects, for reason. Without force a stream with readers is kept. hit counts
-// the media sources that matched, closed those of streams that were ended.
-func (h *Hub) CloseStreams(f Filter, force bool, reason fact.EndReason) (hit, closed int) {
-	return 0, 0
+// acquire returns the stream of a key and holds it; drop gives it back.
+func (h *Hub) acquire(key string) *stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.streams[key]
+	if s == nil {
+		s = &stream{key: key, waiters: map[*waiter]struct{}{}}
+		h.streams[key] = s
+	}
+	s.refs++
+	return s
 }
 
-// Players returns the viewers of the media sources that f selects.
-func (h *Hub) Players(f Filter) []Player { return nil }
-
-// Stats are counters of what is alive.
-type Stats struct {
-	Sources      int // registered schemas
-	Publications int
-	Viewers      int
-	Waiting      int // players that wait for a stream
+func (h *Hub) hold(s *stream) {
+	h.mu.Lock()
+	s.refs++
+	h.mu.Unlock()
 }
 
-// Stats returns the counters.
-func (h *Hub) Stats() Stats { return Stats{} }
+func (h *Hub) drop(s *stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dropLocked(s)
+}
+
+func (h *Hub) dropLocked(s *stream) {
+	s.refs--
+	if s.refs == 0 {
+		delete(h.streams, s.key)
+	}
+}
+
+// remember enters a publication into the registry, unless the hub is stopping.
+func (h *Hub) remember(p *publication) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopping {
+		return false
+	}
+	h.pubs[p] = struct{}{}
+	p.live.refs++
+	p.orig.refs++
+	return true
+}
+
+// forget takes an ended publication out.
+func (h *Hub) forget(p *publication) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.pubs, p)
+	if len(p.viewers) > 0 {
+		h.lingering[p] = struct{}{}
+	}
+	h.dropLocked(p.live)
+	h.dropLocked(p.orig)
+}
+
+// drained says that the last viewer of an ended publication has left.
+func (h *Hub) drained(p *publication) {
+	h.mu.Lock()
+	delete(h.lingering, p)
+	h.mu.Unlock()
+}
