@@ -1,0 +1,98 @@
+package config
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// table is an index of Keys. It is immutable.
+type table struct {
+	keys  []Key
+	names map[string]*Key // by name
+	folds map[string]*Key // by name in lower case
+	envs  map[string]*Key // by name of the variable
+}
+
+func newTable() *table {
+	keys := Keys()
+	t := &table{
+		keys: keys, names: make(map[string]*Key, len(keys)), folds: make(map[string]*Key, len(keys)),
+		envs: make(map[string]*Key, len(keys)),
+	}
+	for i := range keys {
+		k := &keys[i]
+		t.names[k.Name] = k
+		t.folds[strings.ToLower(k.Name)] = k
+		t.envs[EnvName(k.Name)] = k
+	}
+	return t
+}
+
+// nearest returns the names of known keys that are most like name, best first, at most three.
+func (t *table) nearest(name string) []string {
+	const most = 3
+	type near struct {
+		name string
+		d    int
+	}
+	var found []near
+	for i := range t.keys {
+		if d, ok := closeness(name, t.keys[i].Name); ok {
+			found = append(found, near{t.keys[i].Name, d})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b near) int { return cmp.Compare(a.d, b.d) })
+	var out []string
+	for _, n := range found {
+		if len(out) == most || n.d > found[0].d+1 {
+			break
+		}
+		out = append(out, n.name)
+	}
+	return out
+}
+
+// closeness returns how far name is from the known key, and whether that is near enough to be a slip: a few letters,
+// or the right key in the wrong section.
+func closeness(name, known string) (int, bool) {
+	a, b := strings.ToLower(name), strings.ToLower(known)
+	if a == b {
+		return 0, true
+	}
+	_, keyA, okA := strings.Cut(a, ".")
+	_, keyB, _ := strings.Cut(b, ".")
+	if okA && keyA == keyB && len(keyA) > len("port") {
+		return 1, true
+	}
+	const longest = 64
+	if len(a) > longest {
+		return 0, false
+	}
+	d := editDistance(squash(a), squash(b))
+	return d + 1, d <= max(1, min(3, len(b)/5))
+}
+
+// squash drops what people spell differently in names.
+func squash(s string) string { return strings.NewReplacer("_", "", "-", "").Replace(s) }
+
+// editDistance is Levenshtein's.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			substitute := diagonal
+			if a[i-1] != b[j-1] {
+				substitute++
+			}
+			diagonal = row[j]
+			row[j] = min(row[j]+1, row[j-1]+1, substitute)
+		}
+	}
+	return row[len(b)]
+}
