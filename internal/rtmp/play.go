@@ -1,0 +1,167 @@
+package rtmp
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/format/amf"
+	"github.com/hookline/hookline/internal/stream"
+)
+
+// view is what a session plays, or wants to.
+type view struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{} // closed when watch has returned
+	paused atomic.Bool
+	key    string
+}
+
+// onPlay takes play and play2 (spec 7.2.2.1 and 7.2.2.2). start and duration mean nothing for a live stream.
+func (s *session) onPlay(c command) error {
+	if s.pub != nil {
+		s.refuse(codePlayFailed, "this connection publishes")
+		return nil
+	}
+	name, reset := c.text(0), c.flag(3, true)
+	if c.name == "play2" && len(c.args) > 0 {
+		o, _ := amf.Members(c.args[0])
+		name = o.Text("streamName")
+	}
+	target, params, err := s.connect.target(name, s.srv.cfg.EnableVhost)
+	if err != nil {
+		s.refuse(codePlayFailed, err.Error())
+		return nil
+	}
+	s.endView() // a second play replaces the first
+	v := &view{done: make(chan struct{}), key: target.Key()}
+	v.ctx, v.cancel = context.WithCancel(s.ctx)
+	s.view = v
+	s.allow(0) // players need not say anything
+	go s.watch(v, reset, stream.PlayRequest{
+		MediaInfo: fact.MediaInfo{Schema: FormatName, Protocol: s.protocol, Stream: target, Params: params},
+		Peer:      s.peer,
+		Format:    FormatName,
+		Kick:      func() { s.end(fact.EndKicked) },
+	})
+	return nil
+}
+
+// watch waits for the stream and serves it until it or the viewer ends.
+func (s *session) watch(v *view, reset bool, req stream.PlayRequest) {
+	defer close(v.done)
+	viewer, err := s.srv.hub.Play(v.ctx, req)
+	if err != nil {
+		if v.ctx.Err() == nil {
+			s.refuse(playRefusal(err))
+		}
+		return
+	}
+	defer viewer.Close()
+	s.log.Info("RTMP viewer started", "stream", v.key)
+	if err := s.startPlay(reset); err != nil {
+		return
+	}
+	sent, err := s.relay(v, viewer)
+	s.log.Info("RTMP viewer ended", "stream", v.key, "bytes", sent, "why", err)
+	switch {
+	case v.ctx.Err() != nil: // whoever cancelled it knows what to say
+	case errors.Is(err, stream.ErrEnded), errors.Is(err, stream.ErrStopping):
+		_ = s.send(appendEndOfPlay)
+		s.hangUp()
+	default: // too slow, or the connection broke
+		_ = s.conn.Close()
+	}
+}
+
+// startPlay writes what a player waits for.
+func (s *session) startPlay(reset bool) error {
+	return s.send(func(dst []byte) []byte {
+		dst = appendEvent(dst, eventStreamBegin, mediaStreamID)
+		if reset {
+			dst = appendStatus(dst, levelStatus, codePlayReset, "Playing and resetting stream.")
+		}
+		dst = appendStatus(dst, levelStatus, codePlayStart, "Started playing stream.")
+		dst = appendData(dst, ChunkSize, "|RtmpSampleAccess", true, true)
+		dst = appendData(dst, ChunkSize, "onStatus", amf.Object{{Name: "code", Value: codeDataStart}})
+		return appendStatus(dst, levelStatus, codePlayPublish, "The stream is published.")
+	})
+}
+
+// relay writes wire bytes until there are no more.
+func (s *session) relay(v *view, viewer Viewer) (sent int64, err error) {
+	for {
+		blocks, err := viewer.Next(v.ctx)
+		if err != nil {
+			return sent, err
+		}
+		if v.paused.Load() {
+			continue // a live stream goes on meanwhile
+		}
+		n, err := s.sendBlocks(blocks)
+		viewer.Sent(int(n))
+		sent += n
+		if err != nil {
+			return sent, err
+		}
+	}
+}
+
+// appendEndOfPlay appends what tells a player that the stream has ended.
+func appendEndOfPlay(dst []byte) []byte {
+	dst = appendStatus(dst, levelStatus, codePlayUnpublish, "The stream has ended.")
+	return appendEvent(dst, eventStreamEOF, mediaStreamID)
+}
+
+// playRefusal translates an error of Hub.Play.
+func playRefusal(err error) (code, description string) {
+	var refused *stream.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return codePlayBadAuth, refused.Message
+	case errors.Is(err, stream.ErrNotFound):
+		return codePlayNotFound, "No such stream."
+	case errors.Is(err, stream.ErrStopping):
+		return codePlayFailed, err.Error()
+	default:
+		return codePlayFailed, "internal error"
+	}
+}
+
+// onPause takes pause (spec 7.2.2.8).
+func (s *session) onPause(c command) error {
+	if s.view == nil {
+		return s.fail(c, "nothing is playing")
+	}
+	paused := c.flag(0, true)
+	s.view.paused.Store(paused)
+	if paused {
+		return s.status(codePause, "Paused stream.")
+	}
+	return s.status(codeUnpause, "Playing stream.")
+}
+
+// closeView ends playing because the player says so.
+func (s *session) closeView() error {
+	if s.view == nil {
+		return nil
+	}
+	s.endView()
+	if s.leaving.Load() {
+		return nil
+	}
+	s.wait()
+	return s.status(codePlayStop, "Stopped playing stream.")
+}
+
+// endView ends playing and waits for the last write.
+func (s *session) endView() {
+	if s.view == nil {
+		return
+	}
+	s.view.cancel()
+	<-s.view.done
+	s.view = nil
+}
