@@ -327,8 +327,8 @@ func (j *Journal) close() error {
 	timer := time.NewTimer(brokenWait)
 	defer timer.Stop()
 	select {
-	case <-done:
-		return j.lock.Close()
+	case err := <-done:
+		return errors.Join(err, j.lock.Close())
 	case <-timer.C:
 		// The lock of the directory stays with the process, because Pebble may still use the directory.
 		return j.Healthy()

@@ -31,6 +31,7 @@ type machine struct {
 	bootID func() string
 	number fileNumber
 	now    func() time.Time
+	tune   func(*pebbledb.Options) // changes Pebble's options; nil: as they are
 }
 
 func open(c Config, m machine) (*Journal, error) {
@@ -97,7 +98,7 @@ func (j *Journal) load(under vfs.FS, fsync bool, m machine) error {
 	if err := j.checkFiles(under); err != nil {
 		return j.openError(err)
 	}
-	if err := j.openDB(); err != nil {
+	if err := j.openDB(m.tune); err != nil {
 		return j.openError(err)
 	}
 	if err := j.guarded(func() error { return j.loadMeta(fsync, m) }); err != nil {
@@ -111,8 +112,11 @@ func (j *Journal) load(under vfs.FS, fsync bool, m machine) error {
 }
 
 // openDB opens Pebble.
-func (j *Journal) openDB() (err error) {
+func (j *Journal) openDB(tune func(*pebbledb.Options)) (err error) {
 	o := j.options()
+	if tune != nil {
+		tune(o)
+	}
 	o.Lock = j.lock
 	return j.guarded(func() error {
 		j.db, err = pebbledb.Open(j.dir, o)

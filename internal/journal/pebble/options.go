@@ -40,7 +40,7 @@ func (j *Journal) options() *pebbledb.Options {
 		MaxOpenFiles:                256,
 		BytesPerSync:                512 << 10,
 		FlushDelayDeleteRange:       reclaimDelay,
-		FormatMajorVersion:          pebbledb.FormatValueSeparation,
+		FormatMajorVersion:          pebbledb.FormatTableFormatV6,
 	}
 	o.EventListener = &pebbledb.EventListener{
 		BackgroundError: func(err error) { j.fs.freeze(fmt.Errorf("background work: %w", err)) },
@@ -58,7 +58,6 @@ func (j *Journal) options() *pebbledb.Options {
 		o.Levels[i].BlockSize = 16 << 10
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return block.SnappyCompression }
 	}
-	o.Experimental.ValueSeparationPolicy = func() pebbledb.ValueSeparationPolicy { return pebbledb.ValueSeparationPolicy{} }
 	return o
 }
 
