@@ -1,7 +1,5 @@
 package media
 
-import "math/bits"
-
 // bitReader reads bits, most significant first. After the end it reads zeros and remembers that it failed, so that
 // parsers check once.
 type bitReader struct {
@@ -25,9 +23,9 @@ func (r *bitReader) u(n int) uint32 {
 	for at := r.pos &^ 7; at < end; at += 8 {
 		v = v<<8 | uint64(r.b[at>>3])
 	}
-	v >>= uint(-end & 7) //nolint:gosec // 0..7
+	v >>= uint(-end & 7)
 	r.pos = end
-	return uint32(v & (1<<uint(n) - 1)) //nolint:gosec // n <= 32
+	return uint32(v & (1<<uint(n) - 1))
 }
 
 func (r *bitReader) flag() bool { return r.u(1) != 0 }
@@ -50,16 +48,16 @@ func (r *bitReader) ue() uint32 {
 			return 0
 		}
 	}
-	return 1<<uint(zeros) - 1 + r.u(zeros) //nolint:gosec // 0..31
+	return 1<<uint(zeros) - 1 + r.u(zeros)
 }
 
 // se reads a signed Exp-Golomb code (9.1.1).
 func (r *bitReader) se() int32 {
 	k := r.ue()
 	if k&1 != 0 {
-		return int32(k>>1) + 1 //nolint:gosec // k>>1 < 1<<31
+		return int32(k>>1) + 1
 	}
-	return -int32(k >> 1) //nolint:gosec // k>>1 < 1<<31
+	return -int32(k >> 1)
 }
 
 // count reads an unsigned Exp-Golomb code that may not exceed limit.
@@ -89,12 +87,4 @@ func unescape(nalu []byte) []byte {
 		out = append(out, c)
 	}
 	return out
-}
-
-// ceilLog2 returns the number of bits that count values need.
-func ceilLog2(count int) int {
-	if count <= 1 {
-		return 0
-	}
-	return bits.Len(uint(count - 1)) //nolint:gosec // count > 1
 }

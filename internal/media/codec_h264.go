@@ -66,14 +66,14 @@ func BuildAVCConfig(sps, pps [][]byte) ([]byte, error) {
 	if b, err = appendSets(b, sps); err != nil {
 		return nil, err
 	}
-	b = append(b, byte(len(pps))) //nolint:gosec // checked above
+	b = append(b, byte(len(pps)))
 	if b, err = appendSets(b, pps); err != nil {
 		return nil, err
 	}
 	switch sps[0][1] {
 	case 66, 77, 88:
 	default: // the record of all newer profiles says the sample format
-		b = append(b, 0xfc|byte(first.ChromaFormat), 0xf8|byte(first.LumaBits-8), 0xf8|byte(first.ChromaBits-8), 0) //nolint:gosec // small
+		b = append(b, 0xfc|byte(first.ChromaFormat), 0xf8|byte(first.LumaBits-8), 0xf8|byte(first.ChromaBits-8), 0)
 	}
 	return b, nil
 }
@@ -83,7 +83,7 @@ func appendSets(b []byte, sets [][]byte) ([]byte, error) {
 		if len(s) > 0xffff {
 			return nil, fmt.Errorf("parameter set of %d bytes: %w", len(s), ErrBadConfig)
 		}
-		b = binary.BigEndian.AppendUint16(b, uint16(len(s))) //nolint:gosec // checked above
+		b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
 		b = append(b, s...)
 	}
 	return b, nil

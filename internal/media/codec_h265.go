@@ -61,9 +61,9 @@ func BuildHEVCConfig(vps, sps, pps [][]byte) ([]byte, error) {
 		return nil, fmt.Errorf("H265 SPS: %w", ErrBadConfig)
 	}
 	b := append(make([]byte, 0, 256), 1)
-	b = append(b, raw[3:15]...)              // profile, compatibility, constraints, level
-	b = append(b, 0xf0, 0, 0xfc)             // min_spatial_segmentation_idc and parallelismType unknown
-	b = append(b, 0xfc|byte(s.ChromaFormat)) //nolint:gosec // 0..3
+	b = append(b, raw[3:15]...)  // profile, compatibility, constraints, level
+	b = append(b, 0xf0, 0, 0xfc) // min_spatial_segmentation_idc and parallelismType unknown
+	b = append(b, 0xfc|byte(s.ChromaFormat))
 	b = append(b, 0xf8|byte(s.LumaBits-8), 0xf8|byte(s.ChromaBits-8))
 	b = append(b, 0, 0)                       // avgFrameRate unspecified
 	layers := raw[2]>>1&7 + 1                 // sps_max_sub_layers
@@ -74,7 +74,7 @@ func BuildHEVCConfig(vps, sps, pps [][]byte) ([]byte, error) {
 			return nil, fmt.Errorf("%d parameter sets: %w", len(sets), ErrBadConfig)
 		}
 		b = append(b, 0x80|kinds[i])
-		b = binary.BigEndian.AppendUint16(b, uint16(len(sets))) //nolint:gosec // checked above
+		b = binary.BigEndian.AppendUint16(b, uint16(len(sets)))
 		if b, err = appendSets(b, sets); err != nil {
 			return nil, err
 		}
@@ -113,7 +113,7 @@ func h265ProfileTierLevel(r *bitReader, subLayers int) {
 	}
 	present := r.u(16)
 	for i := range subLayers {
-		flags := present >> uint(14-2*i) //nolint:gosec // i < 7
+		flags := present >> uint(14-2*i)
 		if flags&2 != 0 {
 			r.skip(88)
 		}
@@ -153,8 +153,10 @@ func h265Timing(r *bitReader, subLayers int) float64 {
 	for range 6 { // block sizes and depths
 		r.ue()
 	}
-	if r.flag() && r.flag() { // scaling_list_enabled_flag, sps_scaling_list_data_present_flag
-		h265ScalingLists(r)
+	if r.flag() { // scaling_list_enabled_flag
+		if r.flag() { // sps_scaling_list_data_present_flag
+			h265ScalingLists(r)
+		}
 	}
 	r.skip(2)     // amp_enabled_flag, sample_adaptive_offset_enabled_flag
 	if r.flag() { // pcm_enabled_flag
@@ -213,7 +215,7 @@ func h265ScalingLists(r *bitReader) {
 			if size > 1 {
 				r.se()
 			}
-			for range min(64, 1<<uint(4+size*2)) { //nolint:gosec // size < 4
+			for range min(64, 1<<uint(4+size*2)) {
 				r.se()
 			}
 		}
@@ -232,7 +234,8 @@ func h265RefPicSets(r *bitReader) {
 			r.ue()
 			kept := 0
 			for range deltas + 1 {
-				if r.flag() || r.flag() { // used_by_curr_pic_flag, else use_delta_flag
+				used := r.flag()      // used_by_curr_pic_flag
+				if used || r.flag() { // use_delta_flag
 					kept++
 				}
 			}

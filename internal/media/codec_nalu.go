@@ -107,7 +107,7 @@ func WidenNALULengths(data []byte, size int) ([]byte, error) {
 	out := make([]byte, 0, len(data)+count*(4-size))
 	for len(data) > 0 {
 		n := nalLength(data[:size])
-		out = binary.BigEndian.AppendUint32(out, uint32(n)) //nolint:gosec // at most 24 bits
+		out = binary.BigEndian.AppendUint32(out, uint32(n))
 		out = append(out, data[size:size+n]...)
 		data = data[size+n:]
 	}
@@ -148,7 +148,7 @@ func IsAnnexB(data []byte) bool {
 // length. What stands before the first start code is left out.
 func AppendFromAnnexB(dst, stream []byte) []byte {
 	for nalu := range AnnexBUnits(stream) {
-		dst = binary.BigEndian.AppendUint32(dst, uint32(len(nalu))) //nolint:gosec // far below 4 GiB
+		dst = binary.BigEndian.AppendUint32(dst, uint32(len(nalu)))
 		dst = append(dst, nalu...)
 	}
 	return dst
