@@ -1,7 +1,9 @@
 package stream
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -73,6 +75,7 @@ func (h *Hub) Stop(ctx context.Context) error {
 		live = append(live, p)
 	}
 	h.mu.Unlock()
+	slices.SortFunc(live, func(a, b *publication) int { return cmp.Compare(a.live.key, b.live.key) })
 	h.cancel()
 	for _, p := range live {
 		p.stop()

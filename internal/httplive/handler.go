@@ -1,0 +1,341 @@
+package httplive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/stream"
+)
+
+// Hub is what a Handler needs of the stream hub.
+type Hub interface {
+	Play(ctx context.Context, req stream.PlayRequest) (*stream.Viewer, error)
+}
+
+// TypeID is ZLMediaKit's name for the sessions of this package.
+const TypeID = "mediakit::HttpSession"
+
+// Session describes a connection to whoever lists and kicks sessions.
+type Session struct {
+	ID              string // unique per connection
+	PeerIP, LocalIP string
+	PeerPort        int
+	LocalPort       int
+	Type            string // "tcp"
+	TypeID          string
+	Kick            func() // ends the session; does not block
+}
+
+// Registry knows the sessions of the server.
+type Registry interface {
+	// Add lists a session until remove is called.
+	Add(s Session) (remove func())
+}
+
+// Config holds the knobs of a Handler.
+type Config struct {
+	// EnableVhost takes the vhost from the host name or the parameter "vhost" (general.enableVhost). Default false:
+	// everything is fact.DefaultVhost.
+	EnableVhost bool
+	// AllowCrossDomains echoes Origin (http.allow_cross_domains). Default false here; ZLMediaKit's default is 1.
+	AllowCrossDomains bool
+	// WriteTimeout bounds a write that makes no progress. Default 15 s.
+	WriteTimeout time.Duration
+	// SessionID names a connection, uniquely in the process. Default: a counter of the handler.
+	SessionID func() string
+	// Registry lists the sessions. Default: none.
+	Registry Registry
+}
+
+// defaultWriteTimeout is Config.WriteTimeout's default.
+const defaultWriteTimeout = 15 * time.Second
+
+// Handler serves live streams. It is an http.Handler for requests for which Match is true.
+type Handler struct {
+	hub  Hub
+	cfg  atomic.Pointer[Config]
+	last atomic.Uint64 // session id
+
+	mu       sync.Mutex
+	closed   bool                  // guarded by mu
+	sessions map[*session]struct{} // guarded by mu
+	done     sync.WaitGroup
+}
+
+// New returns a handler that plays streams of hub. The hub must know the formats of Formats.
+func New(cfg Config, hub Hub) *Handler {
+	h := &Handler{hub: hub, sessions: map[*session]struct{}{}}
+	h.Reconfigure(cfg)
+	return h
+}
+
+// Reconfigure replaces the configuration for requests that come later.
+func (h *Handler) Reconfigure(cfg Config) {
+	if cfg.WriteTimeout <= 0 {
+		cfg.WriteTimeout = defaultWriteTimeout
+	}
+	if cfg.SessionID == nil {
+		cfg.SessionID = func() string { return "http-" + strconv.FormatUint(h.last.Add(1), 10) }
+	}
+	h.cfg.Store(&cfg)
+}
+
+// Close ends all sessions and waits for them. Later requests are answered 503. It is idempotent.
+func (h *Handler) Close() {
+	h.mu.Lock()
+	h.closed = true
+	for s := range h.sessions {
+		s.kick()
+	}
+	h.mu.Unlock()
+	h.done.Wait()
+}
+
+// Match says whether r asks for a live stream: by its suffix, or by the parameter schema.
+func Match(r *http.Request) bool {
+	_, ok := parse(r, false)
+	return ok
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	cfg := h.cfg.Load()
+	header := w.Header()
+	if origin := r.Header.Get("Origin"); origin != "" && cfg.AllowCrossDomains {
+		header.Set("Access-Control-Allow-Origin", origin)
+		header.Set("Access-Control-Allow-Credentials", "true")
+		header.Add("Vary", "Origin")
+	}
+	switch r.Method {
+	case http.MethodHead:
+		header.Set("Content-Type", "video/x-flv")
+		header.Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusOK)
+		return
+	case http.MethodGet:
+	default:
+		header.Set("Allow", "GET, HEAD")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	mi, ok := parse(r, cfg.EnableVhost)
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	s, ok := h.open(cfg, r)
+	if !ok {
+		http.Error(w, "server is stopping", http.StatusServiceUnavailable)
+		return
+	}
+	defer h.close(s)
+	s.serve(w, r, mi)
+}
+
+// open makes and lists a session.
+func (h *Handler) open(cfg *Config, r *http.Request) (*session, bool) {
+	s := &session{hub: h.hub, timeout: cfg.WriteTimeout, remove: func() {}}
+	s.ctx, s.cancel = context.WithCancel(r.Context())
+	s.peer = stream.Peer{Client: fact.Client{ID: cfg.SessionID()}, TypeID: TypeID}
+	s.peer.IP, s.peer.Port = split(r.RemoteAddr)
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		s.peer.LocalIP, s.peer.LocalPort = split(a.String())
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		s.cancel()
+		return nil, false
+	}
+	h.sessions[s] = struct{}{}
+	h.done.Add(1)
+	if cfg.Registry != nil {
+		s.remove = cfg.Registry.Add(Session{
+			ID: s.peer.ID, PeerIP: s.peer.IP, PeerPort: s.peer.Port,
+			LocalIP: s.peer.LocalIP, LocalPort: s.peer.LocalPort, Type: "tcp", TypeID: TypeID, Kick: s.kick,
+		})
+	}
+	return s, true
+}
+
+func (h *Handler) close(s *session) {
+	s.cancel()
+	s.remove()
+	h.mu.Lock()
+	delete(h.sessions, s)
+	h.mu.Unlock()
+	h.done.Done()
+}
+
+// split returns the parts of "ip:port".
+func split(addr string) (string, int) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr, 0
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return host, 0
+	}
+	return host, n
+}
+
+// session is one viewer's connection.
+type session struct {
+	hub     Hub
+	peer    stream.Peer
+	timeout time.Duration
+	remove  func()
+	ctx     context.Context
+	cancel  context.CancelFunc
+
+	mu   sync.Mutex
+	conn net.Conn // guarded by mu; nil until taken over
+	end  bool     // guarded by mu: kicked
+
+	bufs     net.Buffers // of the write in progress
+	deadline time.Time   // that the connection has
+}
+
+// kick ends the session; it does not block.
+func (s *session) kick() {
+	s.cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end = true
+	if s.conn != nil {
+		// A write in progress returns; the session closes the connection.
+		_ = s.conn.SetDeadline(time.Unix(1, 0)) //nolint:errcheck // a connection that refuses is closed anyway
+	}
+}
+
+func (s *session) serve(w http.ResponseWriter, r *http.Request, mi fact.MediaInfo) {
+	hijacker, ok := w.(http.Hijacker)
+	if !ok {
+		http.Error(w, "live streams need HTTP/1.1", http.StatusHTTPVersionNotSupported)
+		return
+	}
+	v, err := s.hub.Play(s.ctx, stream.PlayRequest{MediaInfo: mi, Peer: s.peer, Format: FormatName, Kick: s.kick})
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	defer v.Close()
+	conn, rw, err := hijacker.Hijack()
+	if err != nil {
+		http.Error(w, "can't take the connection over", http.StatusInternalServerError)
+		return
+	}
+	left := make(chan struct{})
+	defer func() { <-left }()
+	defer s.cancel()
+	defer conn.Close() //nolint:errcheck // the session is over either way
+	if !s.take(conn) {
+		close(left)
+		return
+	}
+	go func() {
+		defer close(left)
+		// A player has nothing to say: its end, or too much talk, ends the session.
+		_, _ = io.CopyN(io.Discard, rw.Reader, maxTalk) //nolint:errcheck // any end is one
+		s.kick()
+	}()
+	if s.write(net.Buffers{head(r, w.Header())}) != nil {
+		return
+	}
+	s.play(v)
+}
+
+// maxTalk is the number of bytes that a player may send after its request.
+const maxTalk = 64 << 10
+
+// take makes conn the session's, unless that was kicked. The server's deadlines are lifted.
+func (s *session) take(conn net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end || conn.SetDeadline(time.Time{}) != nil {
+		return false
+	}
+	s.conn = conn
+	return true
+}
+
+// play writes until the stream or the session ends.
+func (s *session) play(v *stream.Viewer) {
+	for {
+		bufs, err := v.Next(s.ctx)
+		if err != nil {
+			return
+		}
+		n, err := s.writeCounted(bufs)
+		v.Sent(int(n))
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (s *session) write(bufs net.Buffers) error {
+	_, err := s.writeCounted(bufs)
+	return err
+}
+
+// writeCounted writes with one system call where the connection allows that. The deadline is moved only now and then: a
+// timer per write would cost more than what it bounds.
+func (s *session) writeCounted(bufs net.Buffers) (int64, error) {
+	now := time.Now()
+	if s.deadline.Sub(now) < s.timeout*3/4 {
+		if err := s.extend(now.Add(s.timeout)); err != nil {
+			return 0, err
+		}
+	}
+	s.bufs = bufs
+	return s.bufs.WriteTo(s.conn)
+}
+
+func (s *session) extend(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end {
+		return net.ErrClosed
+	}
+	s.deadline = t
+	if err := s.conn.SetWriteDeadline(t); err != nil {
+		return fmt.Errorf("write deadline: %w", err)
+	}
+	return nil
+}
+
+// head returns the head of the answer. It has no Content-Length: the body ends with the connection.
+func head(r *http.Request, extra http.Header) []byte {
+	b := fmt.Appendf(nil, "HTTP/1.%d 200 OK\r\nContent-Type: video/x-flv\r\nCache-Control: no-store\r\n"+
+		"Connection: close\r\nDate: %s\r\n", min(r.ProtoMinor, 1), time.Now().UTC().Format(http.TimeFormat))
+	for name, values := range extra {
+		for _, v := range values {
+			b = fmt.Appendf(b, "%s: %s\r\n", name, v)
+		}
+	}
+	return append(b, "\r\n"...)
+}
+
+// refuse answers an attempt that failed.
+func refuse(w http.ResponseWriter, err error) {
+	var refused *stream.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		http.Error(w, refused.Message, http.StatusUnauthorized)
+	case errors.Is(err, stream.ErrNotFound):
+		http.Error(w, "stream not found", http.StatusNotFound)
+	default: // stopping, kicked, or the client has left and nobody reads this
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	}
+}
