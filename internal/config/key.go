@@ -299,7 +299,7 @@ func portRangeKey(name, def string, least int, hot Hot, doc string) Key {
 		a, b, _ := strings.Cut(v, "-")
 		from, errA := strconv.ParseUint(strings.Trim(a, blank), 10, 16)
 		to, errB := strconv.ParseUint(strings.Trim(b, blank), 10, 16)
-		if errA != nil || errB != nil || from == 0 || to < from || int(to-from)+1 < least { //nolint:gosec // 16 bits
+		if errA != nil || errB != nil || from == 0 || to < from || int(to-from)+1 < least {
 			return errNotAllowed
 		}
 		return nil

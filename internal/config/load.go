@@ -138,6 +138,9 @@ func commentHint(value string) string {
 	return ""
 }
 
+// mostHints bounds the search for names that were meant: a file may be of another kind altogether.
+const mostHints = 100
+
 // unknown keeps a key of the file that nobody knows.
 func (b *builder) unknown(name string, src source) {
 	b.c.fileNames = append(b.c.fileNames, name)
@@ -145,6 +148,10 @@ func (b *builder) unknown(name string, src source) {
 		return // templates of addFFmpegSource have names of the operator's choice
 	}
 	text := "no such key; kept, without effect"
+	if len(b.c.fileNames) > mostHints {
+		b.warn(src.file, src.line, name, text)
+		return
+	}
 	if near := b.t.nearest(name); len(near) > 0 {
 		text += ". Did you mean " + strings.Join(near, " or ") + "?"
 	}

@@ -76,23 +76,25 @@ func closeness(name, known string) (int, bool) {
 // squash drops what people spell differently in names.
 func squash(s string) string { return strings.NewReplacer("_", "", "-", "").Replace(s) }
 
-// editDistance is Levenshtein's.
+// editDistance counts the letters to insert, delete, change or swap with their neighbour.
 func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
 	}
 	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
 		row[0] = i
 		for j := 1; j <= len(b); j++ {
-			substitute := diagonal
+			change := last[j-1]
 			if a[i-1] != b[j-1] {
-				substitute++
+				change++
 			}
-			diagonal = row[j]
-			row[j] = min(row[j]+1, row[j-1]+1, substitute)
+			row[j] = min(last[j]+1, row[j-1]+1, change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
 		}
+		before, last, row = last, row, before
 	}
-	return row[len(b)]
+	return last[len(b)]
 }
