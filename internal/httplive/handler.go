@@ -214,7 +214,7 @@ func (s *session) kick() {
 	s.end = true
 	if s.conn != nil {
 		// A write in progress returns; the session closes the connection.
-		_ = s.conn.SetDeadline(time.Unix(1, 0)) //nolint:errcheck // a connection that refuses is closed anyway
+		_ = s.conn.SetDeadline(time.Unix(1, 0))
 	}
 }
 
@@ -238,7 +238,7 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request, mi fact.MediaInf
 	left := make(chan struct{})
 	defer func() { <-left }()
 	defer s.cancel()
-	defer conn.Close() //nolint:errcheck // the session is over either way
+	defer conn.Close()
 	if !s.take(conn) {
 		close(left)
 		return
@@ -246,7 +246,7 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request, mi fact.MediaInf
 	go func() {
 		defer close(left)
 		// A player has nothing to say: its end, or too much talk, ends the session.
-		_, _ = io.CopyN(io.Discard, rw.Reader, maxTalk) //nolint:errcheck // any end is one
+		_, _ = io.CopyN(io.Discard, rw.Reader, maxTalk)
 		s.kick()
 	}()
 	if s.write(net.Buffers{head(r, w.Header())}) != nil {

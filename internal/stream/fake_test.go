@@ -111,7 +111,7 @@ func show(f fact.Fact) string {
 	at := func(pub string) string { return fmt.Sprintf("[%s %s]", m.Key, pub) }
 	switch f := f.(type) {
 	case *fact.PublicationStarted:
-		return fmt.Sprintf("started %s asked=%s by=%s", at(f.Publication), f.MediaInfo.Stream.Stream, f.Outcome.By)
+		return fmt.Sprintf("started %s asked=%s by=%s", at(f.Publication), f.Stream.Stream, f.Outcome.By)
 	case *fact.Decided:
 		s := fmt.Sprintf("decided %s %s allowed=%v by=%s", at(f.Publication), f.Type, f.Outcome.Allowed, f.Outcome.By)
 		if f.Outcome.Message != "" {

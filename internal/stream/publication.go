@@ -246,7 +246,7 @@ func (s *speedometer) add(n int, now time.Time) {
 	if s.from.IsZero() {
 		s.from = now
 	}
-	s.bytes += uint64(n) //nolint:gosec // a length
+	s.bytes += uint64(n)
 	s.roll(now)
 }
 

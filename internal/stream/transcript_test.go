@@ -21,7 +21,6 @@ import (
 	"github.com/hookline/hookline/internal/media"
 )
 
-//nolint:gochecknoglobals // a test flag
 var update = flag.Bool("update", false, "rewrite the transcripts")
 
 // TestTranscripts runs the commands of testdata/*.txt. What follows a command, indented, are the facts and the answers
@@ -60,7 +59,6 @@ type stage struct {
 	cfg     Config
 	opts    Options
 	refuse  string
-	out     []string
 	pubs    map[string]*Publisher
 	bytes   map[string]*atomic.Uint64
 	at      map[string]time.Duration
@@ -138,7 +136,7 @@ func (s *stage) finish() {
 	}
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Second)
 	defer cancel()
-	_ = s.hub.Stop(ctx) //nolint:errcheck // viewers that the script has left open
+	_ = s.hub.Stop(ctx)
 	synctest.Wait()
 	if n := s.w.open(); n != 0 {
 		s.t.Errorf("%d admissions were not given back", n)

@@ -90,7 +90,7 @@ func (l *wireLog) append(data []byte, at time.Duration, key bool, lim limits) ch
 	}
 	l.ring[(l.head+l.n)&(len(l.ring)-1)] = block{data: data, start: l.total, at: at, key: key}
 	if key {
-		l.newest, l.hasKey = l.base+uint64(l.n), true //nolint:gosec // n is never negative
+		l.newest, l.hasKey = l.base+uint64(l.n), true
 	}
 	l.n++
 	l.total += uint64(len(data))
@@ -134,7 +134,7 @@ func (l *wireLog) grow() {
 func (l *wireLog) nth(i int) *block { return &l.ring[(l.head+i)&(len(l.ring)-1)] }
 
 // end is the number of the block that comes next.
-func (l *wireLog) end() uint64 { return l.base + uint64(l.n) } //nolint:gosec // n is never negative
+func (l *wireLog) end() uint64 { return l.base + uint64(l.n) }
 
 // trim drops blocks that neither a lagging viewer may still take nor a new one starts from.
 func (l *wireLog) trim() {
@@ -169,7 +169,7 @@ func (l *wireLog) take(c *cursor, dst net.Buffers) (net.Buffers, <-chan struct{}
 	}
 	if ok {
 		for end := l.end(); c.next < end; c.next++ {
-			dst = append(dst, l.nth(int(c.next-l.base)).data) //nolint:gosec // next is in the ring
+			dst = append(dst, l.nth(int(c.next-l.base)).data)
 		}
 	}
 	if len(dst) > 0 {
@@ -221,8 +221,8 @@ func (l *wireLog) lagging(c *cursor) bool {
 	if c.next >= l.end() {
 		return false
 	}
-	b := l.nth(int(c.next - l.base))                   //nolint:gosec // next is in the ring
-	return l.total-b.start > uint64(l.lim.lagBytes) || //nolint:gosec // never negative
+	b := l.nth(int(c.next - l.base))
+	return l.total-b.start > uint64(l.lim.lagBytes) ||
 		l.nth(l.n-1).at-b.at > l.lim.lagTime
 }
 

@@ -1,0 +1,441 @@
+package httplive
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/format/flv"
+	"github.com/hookline/hookline/internal/media"
+	"github.com/hookline/hookline/internal/stream"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// plane is a fake event plane that allows everything but params "no".
+type plane struct {
+	mu    sync.Mutex
+	flows []*fact.FlowReport
+	asked []stream.PlayQuestion
+}
+
+func (p *plane) Raise(f fact.Fact) {
+	if r, ok := f.(*fact.FlowReport); ok {
+		p.mu.Lock()
+		p.flows = append(p.flows, r)
+		p.mu.Unlock()
+	}
+}
+
+func (p *plane) Admit() (func(), error) { return func() {}, nil }
+
+func (p *plane) Publish(context.Context, stream.PublishQuestion) stream.PublishVerdict {
+	return stream.PublishVerdict{
+		Outcome: fact.Outcome{Allowed: true},
+		Options: stream.Options{EnableAudio: true, EnableRTMP: true, ModifyStamp: 2},
+	}
+}
+
+func (p *plane) Play(_ context.Context, q stream.PlayQuestion) stream.Verdict {
+	p.mu.Lock()
+	p.asked = append(p.asked, q)
+	p.mu.Unlock()
+	if q.Params == "no" {
+		return stream.Verdict{Outcome: fact.Outcome{Message: "not today"}}
+	}
+	return stream.Verdict{Outcome: fact.Outcome{Allowed: true}}
+}
+
+func (p *plane) NotFound(context.Context, stream.PlayQuestion) (bool, fact.Outcome) {
+	return true, fact.Outcome{By: "default"}
+}
+
+func (p *plane) NoneReader(string, fact.NoneReader, func() bool, func(bool, fact.Outcome)) {}
+
+// sessions is a Registry.
+type sessions struct {
+	mu sync.Mutex
+	m  map[string]Session
+}
+
+func (s *sessions) Add(v Session) func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.m[v.ID] = v
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.m, v.ID)
+	}
+}
+
+func (s *sessions) list() []Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var l []Session
+	for _, v := range s.m {
+		l = append(l, v)
+	}
+	return l
+}
+
+type bench struct {
+	plane   *plane
+	hub     *stream.Hub
+	handler *Handler
+	server  *httptest.Server
+	list    *sessions
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{plane: &plane{}, list: &sessions{m: map[string]Session{}}}
+	cfg := stream.DefaultConfig()
+	cfg.FlowThreshold = 0
+	b.hub = stream.New(cfg, b.plane, b.plane, Formats(false))
+	b.handler = New(Config{AllowCrossDomains: true, Registry: b.list}, b.hub)
+	b.server = httptest.NewServer(b.handler)
+	t.Cleanup(func() {
+		if err := b.hub.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+		b.handler.Close()
+		b.server.Close()
+		if l := b.list.list(); len(l) != 0 {
+			t.Errorf("sessions left: %v", l)
+		}
+	})
+	return b
+}
+
+func (b *bench) publish(t *testing.T, name string) *stream.Publisher {
+	t.Helper()
+	p, err := b.hub.Publish(t.Context(), stream.PublishRequest{
+		MediaInfo: fact.MediaInfo{Stream: fact.Stream{Vhost: fact.DefaultVhost, App: "live", Stream: name}},
+		Bytes:     &atomic.Uint64{},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// pcma publishes audio that needs no configuration.
+func pcma(t *testing.T, p *stream.Publisher, from, n int) {
+	t.Helper()
+	tr := &media.Track{Codec: media.PCMA, SampleRate: 8000, Channels: 1, SampleBits: 16}
+	p.Metadata(nil, false, true, 0, 0, 0)
+	for i := range n {
+		at := time.Duration(from+i) * 20 * time.Millisecond
+		if err := p.WriteFrame(&media.Frame{Track: tr, DTS: at, PTS: at, Data: make([]byte, 160)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (b *bench) get(t *testing.T, method, path string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, b.server.URL+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Origin", "http://page.example")
+	res, err := b.server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = res.Body.Close() })
+	return res
+}
+
+func TestParse(t *testing.T) {
+	for _, c := range []struct {
+		url, host    string
+		vhosts       bool
+		ok           bool
+		want, params string
+	}{
+		{"/live/cam.live.flv", "", false, true, "__defaultVhost__/live/cam", ""},
+		{"/live/cam.LIVE.Flv?a=1&b", "", false, true, "__defaultVhost__/live/cam", "a=1&b"},
+		{"/live/a/b/c.live.flv", "", false, true, "__defaultVhost__/live/a/b/c", ""},
+		{"/live/a%20b.live.flv", "", false, true, "__defaultVhost__/live/a b", ""},
+		{"/live/cam?schema=rtmp&x=1", "", false, true, "__defaultVhost__/live/cam", "schema=rtmp&x=1"},
+		{"/live/cam?schema=ts", "", false, false, "", ""},
+		{"/live/cam.flv", "", false, false, "", ""},
+		{"/cam.live.flv", "", false, false, "", ""},
+		{"/live/.live.flv", "", false, false, "", ""},
+		{"//cam.live.flv", "", false, false, "", ""},
+		{"/.live.flv", "", false, false, "", ""},
+		{"/live/cam.live.flv", "tv.example:8080", true, true, "tv.example/live/cam", ""},
+		{"/live/cam.live.flv", "127.0.0.1:80", true, true, "__defaultVhost__/live/cam", ""},
+		{"/live/cam.live.flv", "[::1]", true, true, "__defaultVhost__/live/cam", ""},
+		{"/live/cam.live.flv", "localhost", true, true, "__defaultVhost__/live/cam", ""},
+		{"/live/cam.live.flv?vhost=v", "tv.example", true, true, "v/live/cam", "vhost=v"},
+		{"/live/cam.live.flv?vhost=v", "tv.example", false, true, "__defaultVhost__/live/cam", "vhost=v"},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, c.url, http.NoBody)
+		r.Host = c.host
+		mi, ok := parse(r, c.vhosts)
+		if ok != c.ok || ok && (mi.Key() != c.want || mi.Params != c.params || mi.Protocol != "http" || mi.Schema != "rtmp") {
+			t.Errorf("%s: %+v %v", c.url, mi, ok)
+		}
+	}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/live/cam.live.flv", http.NoBody)
+	r.TLS = &tls.ConnectionState{}
+	if mi, _ := parse(r, false); mi.Protocol != "https" {
+		t.Error(mi)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{"/live/cam.live.flv", "/a/b?schema=rtmp", "/%00/.live.flv", "//", ".LIVE.FLV?vhost=%zz"} {
+		f.Add(s, "host:1")
+	}
+	f.Fuzz(func(t *testing.T, path, host string) {
+		path, query, _ := strings.Cut(path, "?")
+		r := &http.Request{Method: http.MethodGet, Host: host}
+		u := *httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody).URL
+		u.Path, u.RawQuery = path, query
+		r.URL = &u
+		if mi, ok := parse(r, true); ok && (mi.App == "" || mi.Stream.Stream == "" || mi.Vhost == "") {
+			t.Errorf("%+v", mi)
+		}
+	})
+}
+
+func TestPlay(t *testing.T) {
+	b := newBench(t)
+	p := b.publish(t, "cam")
+	pcma(t, p, 0, 5)
+	res := b.get(t, http.MethodGet, "/live/cam.live.flv?who=me")
+	if res.StatusCode != http.StatusOK || res.ContentLength != -1 || !res.Close {
+		t.Fatalf("%+v", res)
+	}
+	for k, v := range map[string]string{
+		"Content-Type": "video/x-flv", "Cache-Control": "no-store", "Access-Control-Allow-Origin": "http://page.example",
+	} {
+		if res.Header.Get(k) != v {
+			t.Errorf("%s: %q", k, res.Header.Get(k))
+		}
+	}
+	if l := b.list.list(); len(l) != 1 || l[0].TypeID != TypeID || l[0].PeerIP != "127.0.0.1" || l[0].PeerPort == 0 || l[0].LocalPort == 0 {
+		t.Errorf("sessions: %+v", l)
+	}
+	pcma(t, p, 5, 5)
+	p.Close(fact.EndUnpublish)
+	r := flv.NewReader(res.Body)
+	n := 0
+	for {
+		tag, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tag.Type == flv.TagAudio {
+			n++
+		}
+	}
+	if n != 10 {
+		t.Errorf("%d audio tags, not 10", n)
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	b := newBench(t)
+	for _, c := range []struct {
+		method, path string
+		status       int
+		body         string
+	}{
+		{http.MethodGet, "/live/none.live.flv", http.StatusNotFound, "stream not found"},
+		{http.MethodGet, "/live/none?schema=rtmp", http.StatusNotFound, "stream not found"},
+		{http.MethodGet, "/live/none.live.flv?no", http.StatusUnauthorized, "not today"},
+		{http.MethodGet, "/live/file.txt", http.StatusNotFound, "404"},
+		{http.MethodHead, "/live/none.live.flv", http.StatusOK, ""},
+		{http.MethodPost, "/live/none.live.flv", http.StatusMethodNotAllowed, ""},
+	} {
+		res := b.get(t, c.method, c.path)
+		body, err := io.ReadAll(res.Body)
+		if err != nil || res.StatusCode != c.status || !strings.Contains(string(body), c.body) {
+			t.Errorf("%s %s: %d %q %v", c.method, c.path, res.StatusCode, body, err)
+		}
+	}
+}
+
+// TestOldClient speaks HTTP/1.0 and leaves without a word.
+func TestOldClient(t *testing.T) {
+	b := newBench(t)
+	p := b.publish(t, "cam")
+	pcma(t, p, 0, 5)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", b.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "GET /live/cam.live.flv HTTP/1.0\r\n\r\n")
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil || line != "HTTP/1.0 200 OK\r\n" {
+		t.Fatalf("%q %v", line, err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The server notices although nothing more is published; Close waits for the session, so this must return.
+	for b.hub.Stats().Viewers != 0 {
+		time.Sleep(time.Millisecond)
+	}
+	b.plane.mu.Lock()
+	defer b.plane.mu.Unlock()
+	if len(b.plane.flows) != 1 || !b.plane.flows[0].Player || b.plane.flows[0].TotalBytes == 0 || b.plane.flows[0].Protocol != "http" {
+		t.Errorf("%+v", b.plane.flows)
+	}
+}
+
+func TestKick(t *testing.T) {
+	b := newBench(t)
+	p := b.publish(t, "cam")
+	pcma(t, p, 0, 5)
+	res := b.get(t, http.MethodGet, "/live/cam.live.flv")
+	b.list.list()[0].Kick()
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		t.Log("cut short:", err)
+	}
+	if n := b.hub.Stats().Publications; n != 1 {
+		t.Error("publications", n)
+	}
+}
+
+// TestTalker: a player that never stops talking is cut off.
+func TestTalker(t *testing.T) {
+	b := newBench(t)
+	p := b.publish(t, "cam")
+	pcma(t, p, 0, 5)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", b.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "GET /live/cam.live.flv HTTP/1.1\r\nHost: x\r\n\r\n")
+	go func() {
+		junk := make([]byte, 32<<10)
+		for {
+			if _, err := conn.Write(junk); err != nil {
+				return
+			}
+		}
+	}()
+	_, _ = io.Copy(io.Discard, conn)
+}
+
+// TestProbe has ffprobe read a live stream of ten seconds that ffmpeg has made.
+func TestProbe(t *testing.T) {
+	b := newBench(t)
+	made, err := exec.CommandContext(t.Context(), "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=25",
+		"-f", "lavfi", "-i", "sine", "-t", "4", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "25", "-c:a", "aac",
+		"-f", "flv", "-").Output()
+	if err != nil {
+		t.Fatal("ffmpeg:", err)
+	}
+	p := b.publish(t, "cam")
+	video, audio := feed(t, p, made)
+	done := make(chan []byte, 1)
+	go func() {
+		out, err := exec.CommandContext(t.Context(), "ffprobe", "-v", "error", "-show_packets", "-of", "json",
+			b.server.URL+"/live/cam.live.flv").Output()
+		if err != nil {
+			t.Error("ffprobe:", err)
+		}
+		done <- out
+	}()
+	for b.hub.Stats().Viewers == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	p.Close(fact.EndUnpublish)
+	check(t, <-done, video, audio)
+}
+
+// feed publishes an FLV file as fast as possible and returns the number of frames that a viewer gets who comes after.
+func feed(t *testing.T, p *stream.Publisher, file []byte) (video, audio int) {
+	t.Helper()
+	r, d := flv.NewReader(strings.NewReader(string(file))), &flv.Demuxer{}
+	for {
+		tag, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return video, audio
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var frames []*media.Frame
+		switch tag.Type {
+		case flv.TagData:
+			if m, ok, err := d.Data(tag.Body); ok && err == nil {
+				p.Metadata(m.Raw, m.HasVideo, m.HasAudio, m.Width, m.Height, m.FrameRate)
+			}
+		case flv.TagVideo:
+			frames, err = d.Video(tag.Timestamp, tag.Body)
+		case flv.TagAudio:
+			frames, err = d.Audio(tag.Timestamp, tag.Body)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range frames {
+			if f.Key {
+				video, audio = 0, 0 // a viewer starts at the newest one
+			}
+			switch {
+			case f.Config:
+			case f.Track.Codec.Kind() == media.Video:
+				video++
+			default:
+				audio++
+			}
+			if err := p.WriteFrame(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func check(t *testing.T, out []byte, video, audio int) {
+	t.Helper()
+	var probe struct {
+		Packets []struct {
+			Type string `json:"codec_type"`
+			DTS  int64  `json:"dts"`
+			PTS  int64  `json:"pts"`
+		} `json:"packets"`
+	}
+	if err := json.Unmarshal(out, &probe); err != nil {
+		t.Fatal(err, string(out))
+	}
+	n, last := map[string]int{}, map[string]int64{"video": -1, "audio": -1}
+	for _, k := range probe.Packets {
+		n[k.Type]++
+		if k.DTS <= last[k.Type] || k.PTS < k.DTS {
+			t.Errorf("%+v after %d", k, last[k.Type])
+		}
+		last[k.Type] = k.DTS
+	}
+	if n["video"] != video || n["audio"] != audio || video == 0 || audio == 0 {
+		t.Errorf("%v, not %d video and %d audio", n, video, audio)
+	}
+}
