@@ -14,7 +14,7 @@ func defaultFile(keys []Key) *document {
 		for i := range keys {
 			k := &keys[i]
 			if name, ok := strings.CutPrefix(k.Name, s+"."); ok {
-				b.WriteString("; " + k.Doc + "; " + k.Allowed + "\n" + name + "=" + k.Default + "\n")
+				b.WriteString("; " + describe(k) + "\n" + name + "=" + k.Default + "\n")
 			}
 		}
 	}
@@ -33,4 +33,14 @@ func sectionsOf(keys []Key) []string {
 		}
 	}
 	return out
+}
+
+// describe is the comment above a key. What goes without saying is not said.
+func describe(k *Key) string {
+	switch k.Kind {
+	case KindURL, KindString, KindBool, KindPath, KindPort:
+		return k.Doc
+	default:
+		return k.Doc + " (" + k.Allowed + ")"
+	}
 }
