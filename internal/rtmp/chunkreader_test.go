@@ -87,69 +87,114 @@ func TestChunkReader(t *testing.T) {
 		err  error // default io.EOF
 	}{
 		{name: "nothing", in: w()},
-		{name: "all formats", in: w().
-			full(4, 1000, 3, TypeAudio).raw("abc").
-			basic(1, 4).u24(20).u24(2).raw("\x08").raw("de").
-			basic(2, 4).u24(23).raw("fg").
-			basic(3, 4).raw("hi"),
-			want: []want{{TypeAudio, 1000, "abc"}, {TypeAudio, 1020, "de"}, {TypeAudio, 1043, "fg"}, {TypeAudio, 1066, "hi"}}},
-		{name: "format 3 after 0 steps by its time stamp", in: w().
-			full(4, 23, 1, TypeAudio).raw("a").basic(3, 4).raw("b"),
-			want: []want{{TypeAudio, 23, "a"}, {TypeAudio, 46, "b"}}},
-		{name: "chunk stream ids", in: w().
-			full(2, 1, 1, TypeAudio).raw("a").full(63, 2, 1, TypeAudio).raw("b").full(64, 3, 1, TypeAudio).raw("c").
-			full(319, 4, 1, TypeAudio).raw("d").full(320, 5, 1, TypeAudio).raw("e").full(65599, 6, 1, TypeAudio).raw("f").
-			basic(3, 65599).raw("g"),
+		{
+			name: "all formats", in: w().
+				full(4, 1000, 3, TypeAudio).raw("abc").
+				basic(1, 4).u24(20).u24(2).raw("\x08").raw("de").
+				basic(2, 4).u24(23).raw("fg").
+				basic(3, 4).raw("hi"),
+			want: []want{{TypeAudio, 1000, "abc"}, {TypeAudio, 1020, "de"}, {TypeAudio, 1043, "fg"}, {TypeAudio, 1066, "hi"}},
+		},
+		{
+			name: "format 3 after 0 steps by its time stamp", in: w().
+				full(4, 23, 1, TypeAudio).raw("a").basic(3, 4).raw("b"),
+			want: []want{{TypeAudio, 23, "a"}, {TypeAudio, 46, "b"}},
+		},
+		{
+			name: "chunk stream ids", in: w().
+				full(2, 1, 1, TypeAudio).raw("a").full(63, 2, 1, TypeAudio).raw("b").full(64, 3, 1, TypeAudio).raw("c").
+				full(319, 4, 1, TypeAudio).raw("d").full(320, 5, 1, TypeAudio).raw("e").full(65599, 6, 1, TypeAudio).raw("f").
+				basic(3, 65599).raw("g"),
 			want: []want{
-				{TypeAudio, 1, "a"}, {TypeAudio, 2, "b"}, {TypeAudio, 3, "c"}, {TypeAudio, 4, "d"}, {TypeAudio, 5, "e"},
-				{TypeAudio, 6, "f"}, {TypeAudio, 12, "g"},
-			}},
-		{name: "long id of a short one", in: w().raw("\x00\x00").u24(1).u24(1).raw("\x08\x01\x00\x00\x00").raw("a").
-			raw("\xc1\x00\x00b"),
-			want: []want{{TypeAudio, 1, "a"}, {TypeAudio, 2, "b"}}},
-		{name: "starts with format 1, as librtmp's ping", in: w().basic(1, 5).u24(7).u24(2).raw("\x08ab"),
-			want: []want{{TypeAudio, 7, "ab"}}},
-		{name: "chunks", in: w().full(6, 5, 200, TypeVideo).raw(big[:128]).basic(3, 6).raw(big[128:]),
-			want: []want{{TypeVideo, 5, big}}},
-		{name: "interleaved", in: w().
-			full(6, 5, 200, TypeVideo).raw(big[:128]).full(4, 6, 200, TypeAudio).raw(big[:128]).
-			basic(3, 6).raw(big[128:]).basic(3, 4).raw(big[128:]),
-			want: []want{{TypeVideo, 5, big}, {TypeAudio, 6, big}}},
-		{name: "empty message", in: w().full(4, 9, 0, TypeAudio).full(4, 10, 1, TypeAudio).raw("x"),
-			want: []want{{TypeAudio, 9, ""}, {TypeAudio, 10, "x"}}},
-		{name: "extended time stamp repeated", in: w().
-			full(6, ext, 200, TypeVideo).u32(0x01020304).raw(big[:128]).basic(3, 6).u32(0x01020304).raw(big[128:]),
-			want: []want{{TypeVideo, 0x01020304, big}}},
-		{name: "extended time stamp not repeated", in: w().
-			full(6, ext, 200, TypeVideo).u32(0x01020304).raw(big[:128]).basic(3, 6).raw(big[128:]),
-			want: []want{{TypeVideo, 0x01020304, big}}},
-		{name: "extended field of exactly 0xffffff", in: w().full(6, ext, 1, TypeVideo).u32(ext).raw("a"),
-			want: []want{{TypeVideo, ext, "a"}}},
-		{name: "extended step", in: w().
-			full(6, 1, 1, TypeVideo).raw("a").basic(2, 6).u24(ext).u32(0x02000000).raw("b").
-			basic(3, 6).u32(0x02000000).raw("c"),
-			want: []want{{TypeVideo, 1, "a"}, {TypeVideo, 0x02000001, "b"}, {TypeVideo, 0x04000001, "c"}}},
-		{name: "time stamp wraps", in: w().
-			full(6, ext, 1, TypeVideo).u32(math.MaxUint32).raw("a").basic(2, 6).u24(41).raw("b"),
-			want: []want{{TypeVideo, math.MaxUint32, "a"}, {TypeVideo, 40, "b"}}},
-		{name: "extended at the very end", in: w().full(6, ext, 129, TypeVideo).u32(1 << 25).raw(big[:128]).basic(3, 6).raw("z"),
-			want: []want{{TypeVideo, 1 << 25, big[:128] + "z"}}},
-		{name: "chunk size grows inside a message", in: w().
-			full(6, 5, 200, TypeVideo).raw(big[:128]).control(TypeSetChunkSize, 4096).basic(3, 6).raw(big[128:]),
-			want: []want{{TypeVideo, 5, big}}},
-		{name: "chunk size 1", in: w().control(TypeSetChunkSize, 1).
-			full(6, 5, 3, TypeVideo).raw("a").basic(3, 6).raw("b").basic(3, 6).raw("c"),
-			want: []want{{TypeVideo, 5, "abc"}}},
-		{name: "chunk size above all messages", in: w().control(TypeSetChunkSize, 1<<31-1).full(6, 5, 200, TypeVideo).raw(big),
-			want: []want{{TypeVideo, 5, big}}},
-		{name: "abort", in: w().full(6, 5, 200, TypeVideo).raw(big[:128]).control(TypeAbort, 6).
-			basic(2, 6).u24(10).raw(big[:128]).basic(3, 6).raw(big[128:]),
-			want: []want{{TypeVideo, 15, big}}},
-		{name: "abort of nothing", in: w().control(TypeAbort, 99).control(TypeAbort, 2).full(4, 0, 1, TypeAudio).raw("a"),
-			want: []want{{TypeAudio, 0, "a"}}},
-		{name: "new header drops the unfinished message", in: w().
-			full(6, 5, 200, TypeVideo).raw(big[:128]).full(6, 9, 1, TypeVideo).raw("n"),
-			want: []want{{TypeVideo, 9, "n"}}},
+				{TypeAudio, 1, "a"},
+				{TypeAudio, 2, "b"},
+				{TypeAudio, 3, "c"},
+				{TypeAudio, 4, "d"},
+				{TypeAudio, 5, "e"},
+				{TypeAudio, 6, "f"},
+				{TypeAudio, 12, "g"},
+			},
+		},
+		{
+			name: "long id of a short one", in: w().raw("\x00\x00").u24(1).u24(1).raw("\x08\x01\x00\x00\x00").raw("a").
+				raw("\xc1\x00\x00b"),
+			want: []want{{TypeAudio, 1, "a"}, {TypeAudio, 2, "b"}},
+		},
+		{
+			name: "starts with format 1, as librtmp's ping", in: w().basic(1, 5).u24(7).u24(2).raw("\x08ab"),
+			want: []want{{TypeAudio, 7, "ab"}},
+		},
+		{
+			name: "chunks", in: w().full(6, 5, 200, TypeVideo).raw(big[:128]).basic(3, 6).raw(big[128:]),
+			want: []want{{TypeVideo, 5, big}},
+		},
+		{
+			name: "interleaved", in: w().
+				full(6, 5, 200, TypeVideo).raw(big[:128]).full(4, 6, 200, TypeAudio).raw(big[:128]).
+				basic(3, 6).raw(big[128:]).basic(3, 4).raw(big[128:]),
+			want: []want{{TypeVideo, 5, big}, {TypeAudio, 6, big}},
+		},
+		{
+			name: "empty message", in: w().full(4, 9, 0, TypeAudio).full(4, 10, 1, TypeAudio).raw("x"),
+			want: []want{{TypeAudio, 9, ""}, {TypeAudio, 10, "x"}},
+		},
+		{
+			name: "extended time stamp repeated", in: w().
+				full(6, ext, 200, TypeVideo).u32(0x01020304).raw(big[:128]).basic(3, 6).u32(0x01020304).raw(big[128:]),
+			want: []want{{TypeVideo, 0x01020304, big}},
+		},
+		{
+			name: "extended time stamp not repeated", in: w().
+				full(6, ext, 200, TypeVideo).u32(0x01020304).raw(big[:128]).basic(3, 6).raw(big[128:]),
+			want: []want{{TypeVideo, 0x01020304, big}},
+		},
+		{
+			name: "extended field of exactly 0xffffff", in: w().full(6, ext, 1, TypeVideo).u32(ext).raw("a"),
+			want: []want{{TypeVideo, ext, "a"}},
+		},
+		{
+			name: "extended step", in: w().
+				full(6, 1, 1, TypeVideo).raw("a").basic(2, 6).u24(ext).u32(0x02000000).raw("b").
+				basic(3, 6).u32(0x02000000).raw("c"),
+			want: []want{{TypeVideo, 1, "a"}, {TypeVideo, 0x02000001, "b"}, {TypeVideo, 0x04000001, "c"}},
+		},
+		{
+			name: "time stamp wraps", in: w().
+				full(6, ext, 1, TypeVideo).u32(math.MaxUint32).raw("a").basic(2, 6).u24(41).raw("b"),
+			want: []want{{TypeVideo, math.MaxUint32, "a"}, {TypeVideo, 40, "b"}},
+		},
+		{
+			name: "extended at the very end", in: w().full(6, ext, 129, TypeVideo).u32(1<<25).raw(big[:128]).basic(3, 6).raw("z"),
+			want: []want{{TypeVideo, 1 << 25, big[:128] + "z"}},
+		},
+		{
+			name: "chunk size grows inside a message", in: w().
+				full(6, 5, 200, TypeVideo).raw(big[:128]).control(TypeSetChunkSize, 4096).basic(3, 6).raw(big[128:]),
+			want: []want{{TypeVideo, 5, big}},
+		},
+		{
+			name: "chunk size 1", in: w().control(TypeSetChunkSize, 1).
+				full(6, 5, 3, TypeVideo).raw("a").basic(3, 6).raw("b").basic(3, 6).raw("c"),
+			want: []want{{TypeVideo, 5, "abc"}},
+		},
+		{
+			name: "chunk size above all messages", in: w().control(TypeSetChunkSize, 1<<31-1).full(6, 5, 200, TypeVideo).raw(big),
+			want: []want{{TypeVideo, 5, big}},
+		},
+		{
+			name: "abort", in: w().full(6, 5, 200, TypeVideo).raw(big[:128]).control(TypeAbort, 6).
+				basic(2, 6).u24(10).raw(big[:128]).basic(3, 6).raw(big[128:]),
+			want: []want{{TypeVideo, 15, big}},
+		},
+		{
+			name: "abort of nothing", in: w().control(TypeAbort, 99).control(TypeAbort, 2).full(4, 0, 1, TypeAudio).raw("a"),
+			want: []want{{TypeAudio, 0, "a"}},
+		},
+		{
+			name: "new header drops the unfinished message", in: w().
+				full(6, 5, 200, TypeVideo).raw(big[:128]).full(6, 9, 1, TypeVideo).raw("n"),
+			want: []want{{TypeVideo, 9, "n"}},
+		},
 
 		{name: "chunk size 0", in: w().control(TypeSetChunkSize, 0), err: ErrProtocol},
 		{name: "chunk size 2^31", in: w().control(TypeSetChunkSize, 1<<31), err: ErrProtocol},
@@ -274,7 +319,7 @@ func BenchmarkChunkReader(b *testing.B) {
 
 func FuzzChunkReader(f *testing.F) {
 	f.Add(w().full(4, 1000, 3, TypeAudio).raw("abc").basic(1, 4).u24(20).u24(2).raw("\x08de").basic(2, 4).u24(2).raw("fg").basic(3, 4).raw("hi").Bytes())
-	f.Add(w().full(6, extendedField, 200, TypeVideo).u32(1 << 25).raw(long(128)).basic(3, 6).u32(1 << 25).raw(long(72)).Bytes())
+	f.Add(w().full(6, extendedField, 200, TypeVideo).u32(1<<25).raw(long(128)).basic(3, 6).u32(1 << 25).raw(long(72)).Bytes())
 	f.Add(w().control(TypeSetChunkSize, 1).full(65599, 5, 3, TypeVideo).raw("a").basic(3, 65599).raw("b").control(TypeAbort, 65599).Bytes())
 	f.Add(w().control(TypeSetChunkSize, 1<<24).full(6, 5, maxMessage, TypeVideo).raw("a").Bytes())
 	f.Fuzz(func(t *testing.T, in []byte) {
