@@ -107,8 +107,8 @@ func (e *Endpoint) store(l *lane, it item, gap *storedGap, reason, why string) e
 	if err != nil {
 		return fmt.Errorf("delivery: dead letter: %w", err)
 	}
-	e.saveMu.Lock()
-	defer e.saveMu.Unlock()
+	e.save <- struct{}{}
+	defer func() { <-e.save }()
 	e.mu.Lock()
 	after := cursor{floor: e.cursor.floor, words: slices.Clone(e.cursor.words), off: e.cursor.off}
 	if !it.covered {

@@ -64,8 +64,9 @@ type Endpoint struct {
 	wg     sync.WaitGroup
 	free   []*lane
 
-	// saveMu orders the writes of cursors and gaps; taken before mu.
-	saveMu sync.Mutex
+	// save orders the writes of cursors and gaps: who holds its one token may write. It is taken before mu, and is a
+	// channel because it is held across I/O.
+	save chan struct{}
 	// askMu guards asked. A question is asked under a stream's lock, which mu may be held across (holds), so that
 	// it must not take mu itself.
 	askMu sync.Mutex
@@ -97,14 +98,14 @@ func NewEndpoint(cfg Config, deps Deps, startAt uint64) (*Endpoint, error) {
 		name: cfg.Name, deps: deps, log: deps.Logger.With("endpoint", cfg.Name),
 		lanes: map[string]*lane{}, targets: map[string]*target{},
 		parkedDirty: map[string]struct{}{}, gaps: map[string][]storedGap{}, gapsDirty: map[string]struct{}{},
-		signal: make(chan struct{}, 1), beat: &heartbeat{},
+		signal: make(chan struct{}, 1), save: make(chan struct{}, 1), beat: &heartbeat{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if err := e.restore(); err != nil {
 		e.cancel()
 		return nil, err
 	}
-	if err := e.configure(cfg, startAt); err != nil {
+	if err := e.Configure(cfg, startAt); err != nil {
 		e.cancel()
 		return nil, err
 	}
@@ -115,13 +116,33 @@ func NewEndpoint(cfg Config, deps Deps, startAt uint64) (*Endpoint, error) {
 	return e, nil
 }
 
-// Configure replaces the configuration. startAt is the hook_index from which newly named types are owed.
+// Configure replaces the configuration. startAt is the hook_index from which newly named types are owed. One call at
+// a time.
 func (e *Endpoint) Configure(cfg Config, startAt uint64) error {
+	cfg = cfg.withDefaults()
+	e.mu.Lock()
+	subs := map[event.Type]uint64{}
+	for t, url := range cfg.URLs {
+		if url == "" || event.ClassOf(t) != event.Lifecycle {
+			continue
+		}
+		since, ok := e.subs[t]
+		if !ok {
+			since = startAt
+		}
+		subs[t] = since
+	}
+	e.mu.Unlock()
+	v, err := json.Marshal(subs)
+	if err != nil {
+		return fmt.Errorf("delivery: subscription: %w", err)
+	}
+	if err := e.deps.Store.SetState([]journal.Op{{Key: "sub/" + e.name, Value: v}}, true); err != nil {
+		return fmt.Errorf("delivery: write subscription: %w", err)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err := e.configure(cfg, startAt); err != nil {
-		return err
-	}
+	e.apply(cfg, subs)
 	// Lanes look for their URL again.
 	for _, l := range e.lanes {
 		if l.state == laneBlocked || l.state == laneReady {
@@ -146,26 +167,8 @@ func (e *Endpoint) Configure(cfg Config, startAt uint64) error {
 	return nil
 }
 
-func (e *Endpoint) configure(cfg Config, startAt uint64) error {
-	cfg = cfg.withDefaults()
-	subs := map[event.Type]uint64{}
-	for t, url := range cfg.URLs {
-		if url == "" || event.ClassOf(t) != event.Lifecycle {
-			continue
-		}
-		since, ok := e.subs[t]
-		if !ok {
-			since = startAt
-		}
-		subs[t] = since
-	}
-	v, err := json.Marshal(subs)
-	if err != nil {
-		return fmt.Errorf("delivery: subscription: %w", err)
-	}
-	if err := e.deps.Store.SetState([]journal.Op{{Key: "sub/" + e.name, Value: v}}, true); err != nil {
-		return fmt.Errorf("delivery: write subscription: %w", err)
-	}
+// apply takes over a configuration. The lock is held.
+func (e *Endpoint) apply(cfg Config, subs map[event.Type]uint64) {
 	old := e.cfg
 	e.cfg, e.subs = cfg, subs
 	for _, t := range e.targets {
@@ -185,7 +188,6 @@ func (e *Endpoint) configure(cfg Config, startAt uint64) error {
 			t.limit = cfg.Concurrency
 		}
 	}
-	return nil
 }
 
 // owes says whether the endpoint is owed the record.

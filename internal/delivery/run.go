@@ -275,8 +275,8 @@ func (e *Endpoint) readBacklog() bool {
 
 // checkpoint writes the place in the journal when it is due.
 func (e *Endpoint) checkpoint(final bool) {
-	e.saveMu.Lock()
-	defer e.saveMu.Unlock()
+	e.save <- struct{}{}
+	defer func() { <-e.save }()
 	e.mu.Lock()
 	if !e.dirty || !final && time.Since(e.lastSave) < checkpointEvery {
 		e.mu.Unlock()
