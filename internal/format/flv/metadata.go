@@ -13,6 +13,12 @@ import (
 // ErrNotMetadata: a data message that is not onMetaData.
 var ErrNotMetadata = errors.New("flv: not onMetaData")
 
+// AMF0 markers of what a data message begins with, and of a value that is AMF3.
+const (
+	markString = 0x02
+	markAMF3   = 0x11
+)
+
 // maxMetadata is the largest onMetaData value that is kept, in bytes. It goes to every viewer.
 const maxMetadata = 256 << 10
 
@@ -30,8 +36,8 @@ type Metadata struct {
 // in AMF3 with or without its leading zero byte. Raw is a slice of body where that is plain AMF0. Errors wrap
 // ErrNotMetadata, ErrMalformed or those of package amf.
 func ParseMetadata(body []byte) (Metadata, error) {
-	if len(body) > 1 && body[0] == 0 && body[1] != 0 { // AMF3 message: a number never comes first
-		body = body[1:]
+	if len(body) > 1 && body[0] == 0 && (body[1] == markString || body[1] == markAMF3) {
+		body = body[1:] // the message was of type 15
 	}
 	name, body, err := takeName(body)
 	if err == nil && name == "@setDataFrame" {
@@ -74,14 +80,13 @@ func takeName(body []byte) (string, []byte, error) {
 // rawAMF0 returns value, or what it means in plain AMF0: viewers of an AMF0 stream can't be asked to switch, nor to
 // forgive a missing end marker.
 func rawAMF0(value []byte, v any) ([]byte, error) {
-	const switchToAMF3 = 0x11
-	if value[0] == switchToAMF3 || !bytes.HasSuffix(value, []byte{0, 0, 9}) {
+	if value[0] == markAMF3 || !bytes.HasSuffix(value, []byte{0, 0, 9}) {
 		if o, ok := amf.Members(v); ok {
 			v = amf.ECMAArray(o)
 		}
 		var err error
 		if value, err = amf.Append(nil, v); err != nil {
-			return nil, err //nolint:wrapcheck // wrapped by ParseMetadata
+			return nil, err // wrapped by ParseMetadata
 		}
 	}
 	if len(value) > maxMetadata {

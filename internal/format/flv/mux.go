@@ -27,7 +27,7 @@ func AppendBodyHeader(dst []byte, f *media.Frame, enhanced bool) []byte {
 	}
 	dst = appendVideoHeader(dst, f.Track.Codec, typ, packetData, enhanced)
 	cts := f.PTS.Milliseconds() - f.DTS.Milliseconds()
-	return append24(dst, uint32(min(max(cts, -1<<23), 1<<23-1))) //nolint:gosec // two's complement of 24 bits
+	return append24(dst, uint32(min(max(cts, -1<<23), 1<<23-1)))
 }
 
 // MaxBodyHeader is the longest header that AppendBodyHeader writes, in bytes.
@@ -173,7 +173,7 @@ const (
 
 // Millis returns ts as the 32-bit timestamp of a tag or message: whole milliseconds that wrap; negative is 0.
 func Millis(ts time.Duration) uint32 {
-	return uint32(max(ts, 0).Milliseconds()) //nolint:gosec // wraps on purpose
+	return uint32(max(ts, 0).Milliseconds())
 }
 
 // AppendFileHeader appends the header of an FLV file, and the PreviousTagSize of the tag that is not there (E.2, E.3).
@@ -219,7 +219,7 @@ func closeTag(dst []byte, start int) []byte {
 		return dst[:start]
 	}
 	dst[start+1], dst[start+2], dst[start+3] = byte(size>>16), byte(size>>8), byte(size)
-	return binary.BigEndian.AppendUint32(dst, uint32(size+TagHeader)) //nolint:gosec // below 1<<25
+	return binary.BigEndian.AppendUint32(dst, uint32(size+TagHeader))
 }
 
 func append24(dst []byte, n uint32) []byte { return append(dst, byte(n>>16), byte(n>>8), byte(n)) }
