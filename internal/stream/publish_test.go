@@ -1,0 +1,170 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/media"
+)
+
+// TestPublisherLeaves: a publisher that leaves while on_publish is decided leaves nothing behind.
+func TestPublisherLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.publish = func(ctx context.Context, _ PublishQuestion) PublishVerdict {
+			<-ctx.Done()
+			return PublishVerdict{Outcome: fact.Outcome{Allowed: true, By: "hook"}}
+		}
+		hub := New(DefaultConfig(), w, w, textFormats())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := hub.Publish(ctx, PublishRequest{MediaInfo: named("cam")})
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if f := w.take(); len(f) != 1 || w.open() != 0 || len(hub.streams) != 0 {
+			t.Error(f, w.open(), len(hub.streams))
+		}
+	})
+}
+
+func TestNoRoom(t *testing.T) {
+	w := newWorld()
+	w.noRoom = errors.New("disk full")
+	hub := New(DefaultConfig(), w, w, textFormats())
+	_, err := hub.Publish(t.Context(), PublishRequest{MediaInfo: named("cam")})
+	if !errors.Is(err, ErrNoRoom) || !errors.Is(err, w.noRoom) {
+		t.Error(err)
+	}
+	if err := hub.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUnknownFormat(t *testing.T) {
+	w := newWorld()
+	hub := New(DefaultConfig(), w, w, textFormats())
+	if _, err := hub.Play(t.Context(), PlayRequest{MediaInfo: named("cam"), Format: "none"}); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+}
+
+// TestStopDuringDecision: Stop does not wait for a decision, and nothing is raised after it.
+func TestStopDuringDecision(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.publish = func(ctx context.Context, _ PublishQuestion) PublishVerdict {
+			<-ctx.Done()
+			return PublishVerdict{}
+		}
+		hub := New(DefaultConfig(), w, w, textFormats())
+		got := make(chan error, 1)
+		go func() {
+			_, err := hub.Publish(t.Context(), PublishRequest{MediaInfo: named("cam")})
+			got <- err
+		}()
+		synctest.Wait()
+		if err := hub.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := <-got; !errors.Is(err, ErrStopping) {
+			t.Error(err)
+		}
+		if f := w.take(); len(f) != 0 {
+			t.Error(f)
+		}
+	})
+}
+
+// TestRegisteredMembers compares the members of a register with those of a recorded body.
+func TestRegisteredMembers(t *testing.T) {
+	w := newWorld()
+	hub := New(DefaultConfig(), w, w, textFormats()[:1])
+	var n atomic.Uint64
+	p, err := hub.Publish(t.Context(), PublishRequest{
+		MediaInfo: named("cam"), OriginType: fact.OriginRTMPPush, OriginURL: "rtmp://v/live/cam", Bytes: &n,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Metadata(nil, true, true, 320, 240, 25)
+	for _, tr := range []*media.Track{audioTrack("A"), videoTrack("V")} {
+		if err := p.WriteFrame(&media.Frame{Track: tr, Config: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got, recorded map[string]any
+	for _, f := range w.take() {
+		if r, ok := f.(*fact.Registered); ok {
+			got = decode(t, r)
+		}
+	}
+	b, err := os.ReadFile("testdata/on_stream_changed.regist.rtmp.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &recorded); err != nil {
+		t.Fatal(err)
+	}
+	delete(recorded, "hook_index")
+	delete(recorded, "mediaServerId")
+	sameMembers(t, "", got, recorded)
+	if err := hub.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func decode(t *testing.T, v any) (m map[string]any) {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err == nil {
+		err = json.Unmarshal(b, &m)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// sameMembers says where a and b have not the same members of the same types.
+func sameMembers(t *testing.T, at string, a, b any) {
+	t.Helper()
+	switch b := b.(type) {
+	case map[string]any:
+		a, ok := a.(map[string]any)
+		if !ok || len(a) != len(b) {
+			t.Errorf("%s: %v, not %v", at, a, b)
+		}
+		for k, v := range b {
+			sameMembers(t, at+"."+k, a[k], v)
+		}
+	case []any:
+		a, ok := a.([]any)
+		if !ok || len(a) != len(b) {
+			t.Errorf("%s: %v, not %v", at, a, b)
+			return
+		}
+		for i := range b {
+			sameMembers(t, at+"[]", a[i], b[i])
+		}
+	case string:
+		if _, ok := a.(string); !ok {
+			t.Errorf("%s: %v is no string", at, a)
+		}
+	case float64:
+		if _, ok := a.(float64); !ok {
+			t.Errorf("%s: %v is no number", at, a)
+		}
+	case bool:
+		if _, ok := a.(bool); !ok {
+			t.Errorf("%s: %v is no bool", at, a)
+		}
+	}
+}
