@@ -268,6 +268,7 @@ func (c *chunkReader) limit(t MessageType) int {
 		if c.media {
 			return maxData
 		}
+	default:
 	}
 	return maxCommand
 }

@@ -44,7 +44,7 @@ type Client struct {
 
 	in     *chunkReader
 	input  *countingReader
-	window uint64
+	window uint64 // bytes after which to acknowledge; 0: the server did not ask for it
 	acked  uint64
 	call   float64 // the newest transaction
 	queue  []Message
@@ -106,7 +106,7 @@ func (d Dialer) Dial(ctx context.Context, url string) (*Client, error) {
 	}
 	c := &Client{
 		conn: conn, target: target, enhanced: !d.LegacyHEVC, timeout: d.WriteTimeout,
-		input: &countingReader{r: conn}, window: ackWindow,
+		input:    &countingReader{r: conn},
 		readDone: make(chan struct{}), unpublished: make(chan struct{}),
 	}
 	if c.timeout <= 0 {
@@ -342,7 +342,7 @@ func (c *Client) next() (Message, error) {
 		if err != nil {
 			return Message{}, err
 		}
-		if c.input.n-c.acked >= c.window {
+		if c.window > 0 && c.input.n-c.acked >= c.window {
 			c.acked = c.input.n
 			if err := c.send(func(dst []byte) []byte { return appendControl(dst, TypeAck, uint32(c.input.n)) }); err != nil {
 				return Message{}, err

@@ -71,7 +71,13 @@ func (s *session) onPublish(c command) error {
 
 // decide asks the hub and answers the publisher.
 func (s *session) decide(p *publication, req stream.PublishRequest) {
-	defer close(p.decided)
+	wake := false
+	defer func() {
+		close(p.decided)
+		if wake {
+			_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+		}
+	}()
 	publisher, err := s.srv.hub.Publish(p.ctx, req)
 	if err == nil {
 		p.publisher = publisher
@@ -81,6 +87,7 @@ func (s *session) decide(p *publication, req stream.PublishRequest) {
 			dst = appendEvent(dst, eventStreamBegin, mediaStreamID)
 			return appendStatus(dst, levelStatus, codePublishStart, "Started publishing stream.")
 		})
+		wake = true // what was kept must not wait for the next message
 		return
 	}
 	if p.ctx.Err() != nil {
@@ -139,6 +146,21 @@ func (p *publication) hold(m Message) bool {
 	p.held = append(p.held, m)
 	p.heldBytes += len(m.Body)
 	return true
+}
+
+// releaseDecided publishes what was kept if the decision has come. It is called by run's reads.
+func (s *session) releaseDecided() error {
+	if s.pub == nil || len(s.pub.held) == 0 {
+		return nil
+	}
+	select {
+	case <-s.pub.decided:
+		if s.pub.publisher != nil {
+			return s.release(s.pub)
+		}
+	default:
+	}
+	return nil
 }
 
 // release publishes what was kept.

@@ -24,7 +24,6 @@ const (
 	publishBuffer = 32 << 10 // and of one that does: a frame or two
 
 	serverWindow = 5_000_000 // bytes after which the peer shall acknowledge; nobody enforces it
-	ackWindow    = 2_500_000 // bytes after which we do, unless the peer asked for something else
 	minAckWindow = 64 << 10  // a peer can't make us acknowledge every message
 
 	// partingTime is what a session that is ended from outside has to say so.
@@ -59,7 +58,7 @@ type session struct {
 	// Owned by run.
 	in      *chunkReader
 	connect *connectInfo // nil before connect
-	window  uint64       // bytes after which we acknowledge
+	window  uint64       // bytes after which we acknowledge; 0: the peer did not ask for it
 	acked   uint64       // received bytes at the last acknowledgement
 	pub     *publication
 	view    *view
@@ -69,7 +68,7 @@ type session struct {
 }
 
 func newSession(srv *Server, conn net.Conn, n uint64) *session {
-	s := &session{srv: srv, conn: conn, protocol: "rtmp", window: ackWindow}
+	s := &session{srv: srv, conn: conn, protocol: "rtmp"}
 	if _, ok := conn.(*tls.Conn); ok {
 		s.protocol = "rtmps"
 	}
@@ -156,10 +155,11 @@ func (s *session) event(body []byte) error {
 	})
 }
 
-// acknowledge tells the peer what was received, once per window (spec 5.4.3).
+// acknowledge tells the peer what was received, once per window, if it asked for that (spec 5.4.3). Who did not ask may
+// never read it: ffmpeg closes with acknowledgements unread, which resets the connection and loses what it sent last.
 func (s *session) acknowledge() error {
 	received := s.received.Load()
-	if s.connect == nil || received-s.acked < s.window {
+	if s.window == 0 || received-s.acked < s.window {
 		return nil
 	}
 	s.acked = received
@@ -255,7 +255,10 @@ func (s *session) Read(p []byte) (int, error) {
 			return 0, err
 		case due != 0 && time.Now().UnixNano() >= due:
 			return 0, errTimeout
-		default: // something was done in the meantime
+		default: // something was done in the meantime, or a decision wants to be seen
+			if err := s.releaseDecided(); err != nil {
+				return 0, err
+			}
 			s.moveDeadline()
 		}
 	}
