@@ -289,9 +289,27 @@ func (s *session) write(bufs net.Buffers) error {
 	return err
 }
 
-// writeCounted writes with one system call where the connection allows that. The deadline is moved only now and then: a
-// timer per write would cost more than what it bounds.
-func (s *session) writeCounted(bufs net.Buffers) (int64, error) {
+// batch is about the number of bytes in one write: a client that takes less than that within the timeout is gone.
+const batch = 256 << 10
+
+// writeCounted writes what is there, with one system call for up to about a batch where the connection allows that.
+func (s *session) writeCounted(bufs net.Buffers) (total int64, err error) {
+	for len(bufs) > 0 && err == nil {
+		n, size := 0, 0
+		for n < len(bufs) && size < batch {
+			size += len(bufs[n])
+			n++
+		}
+		var wrote int64
+		wrote, err = s.writeBatch(bufs[:n])
+		total += wrote
+		bufs = bufs[n:]
+	}
+	return total, err
+}
+
+// writeBatch moves the deadline only now and then: a timer per write would cost more than what it bounds.
+func (s *session) writeBatch(bufs net.Buffers) (int64, error) {
 	now := time.Now()
 	if s.deadline.Sub(now) < s.timeout*3/4 {
 		if err := s.extend(now.Add(s.timeout)); err != nil {

@@ -344,7 +344,47 @@ func TestTalker(t *testing.T) {
 	_, _ = io.Copy(io.Discard, conn)
 }
 
-// TestProbe has ffprobe read a live stream of ten seconds that ffmpeg has made.
+// TestStuckClient: a client that stops reading is cut off, with what it took counted.
+func TestStuckClient(t *testing.T) {
+	b := newBench(t)
+	b.handler.Reconfigure(Config{WriteTimeout: 50 * time.Millisecond})
+	p := b.publish(t, "cam")
+	pcma(t, p, 0, 5)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", b.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "GET /live/cam.live.flv HTTP/1.1\r\nHost: x\r\n\r\n")
+	for b.hub.Stats().Viewers == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	tr := &media.Track{Codec: media.PCMA, SampleRate: 8000, Channels: 1, SampleBits: 16}
+	for i := 0; b.hub.Stats().Viewers > 0; i++ {
+		at := time.Duration(100+20*i) * time.Millisecond
+		if err := p.WriteFrame(&media.Frame{Track: tr, DTS: at, PTS: at, Data: make([]byte, 100_000)}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestClose ends sessions that play and refuses new ones.
+func TestClose(t *testing.T) {
+	b := newBench(t)
+	p := b.publish(t, "cam")
+	pcma(t, p, 0, 5)
+	res := b.get(t, http.MethodGet, "/live/cam.live.flv")
+	b.handler.Close()
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		t.Log("cut short:", err)
+	}
+	if res := b.get(t, http.MethodGet, "/live/cam.live.flv"); res.StatusCode != http.StatusServiceUnavailable {
+		t.Error(res.Status)
+	}
+}
+
+// TestProbe has ffprobe read a live stream that ffmpeg has made.
 func TestProbe(t *testing.T) {
 	b := newBench(t)
 	made, err := exec.CommandContext(t.Context(), "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=25",

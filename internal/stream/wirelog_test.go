@@ -265,14 +265,18 @@ func fanOut(b *testing.B, viewers int) {
 	ready.Wait()
 	b.ReportAllocs()
 	b.ResetTimer()
+	var writing time.Duration
 	for i := range b.N {
 		want := got.Load() + int64(viewers)
+		from := time.Now()
 		write(i + 1)
+		writing += time.Since(from)
 		for got.Load() < want {
 			time.Sleep(10 * time.Microsecond)
 		}
 	}
 	b.StopTimer()
+	b.ReportMetric(float64(writing.Nanoseconds())/float64(b.N), "writer-ns/op")
 	p.Close(fact.EndUnpublish)
 	done.Wait()
 	if err := hub.Stop(b.Context()); err != nil {
@@ -331,3 +335,39 @@ func TestNextAllocatesNothing(t *testing.T) {
 }
 
 func limitsOf(c Config) limits { return c.limits() }
+
+// BenchmarkPublications measures whole lives of streams, each with one viewer, while 10,000 others are live.
+func BenchmarkPublications(b *testing.B) {
+	w := newWorld()
+	w.play = func(context.Context, PlayQuestion) Verdict { return Verdict{Outcome: fact.Outcome{Allowed: true}} }
+	hub := New(DefaultConfig(), w, w, textFormats())
+	tr := videoTrack("V")
+	live := func(name string) *Publisher {
+		p, err := hub.Publish(b.Context(), PublishRequest{MediaInfo: named(name)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		p.Metadata(nil, true, false, 0, 0, 0)
+		if err := p.WriteFrame(&media.Frame{Track: tr, Key: true, Data: make([]byte, 1000)}); err != nil {
+			b.Fatal(err)
+		}
+		return p
+	}
+	for i := range 10_000 {
+		live(fmt.Sprint("other", i))
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		name := fmt.Sprint("s", i)
+		p := live(name)
+		v, err := hub.Play(b.Context(), PlayRequest{MediaInfo: named(name), Format: "rtmp"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		v.Close()
+		p.Close(fact.EndUnpublish)
+	}
+	if err := hub.Stop(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+}
