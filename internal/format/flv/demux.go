@@ -148,17 +148,18 @@ func (d *Demuxer) setVideo(t *media.Track) *media.Track {
 
 // picture takes one access unit.
 func (d *Demuxer) picture(ts time.Duration, codec media.Codec, flagged bool, cts time.Duration, data []byte) ([]*media.Frame, error) {
-	if len(data) == 0 {
-		return nil, nil
-	}
 	data, err := d.lengthPrefixed(data)
 	if err != nil {
 		return nil, fmt.Errorf("flv: %w", err)
+	}
+	if len(data) == 0 { // an empty body, or Annex B of nothing but start codes
+		return nil, nil
 	}
 	pictures, key := media.Picture(codec, data)
 	out := d.out[:0]
 	if d.video == nil || d.video.Codec != codec || flagged || key {
 		if t := d.inBand(codec, data); t != d.video {
+			d.videoConfig = nil // a sequence header counts again, also the same as before
 			out = append(out, configFrame(ts, d.setVideo(t)))
 		}
 	}
@@ -181,7 +182,6 @@ func (d *Demuxer) inBand(codec media.Codec, data []byte) *media.Track {
 		return d.video.WithParameterSets(sets)
 	}
 	if t, err := sets.Track(codec); err == nil {
-		d.videoConfig = nil
 		return t
 	}
 	return d.video

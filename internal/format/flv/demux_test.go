@@ -110,6 +110,7 @@ var demuxCases = []struct {
 		{TagVideo, "17 00 000000" + avc720, "config H264 1280x720"},
 		{TagVideo, "17 01 000000 00000017 6742c028da01e0089f97011000003e90000ea600f1832a 00000004 68ce0fc8 00000002 6588", "config H264 1920x1080; H264 key +0s 41"},
 		{TagVideo, "17 01 000000 00000017 6742c028da01e0089f97011000003e90000ea600f1832a 00000004 68ce0fc8 00000002 6588", "H264 key +0s 41"},
+		{TagVideo, "17 00 000000" + avc720, "config H264 1280x720"},
 		{TagVideo, "17 00 000000" + avc720, ""},
 	}},
 	{"key frames", []step{
