@@ -105,10 +105,13 @@ func NewEndpoint(cfg Config, deps Deps, startAt uint64) (*Endpoint, error) {
 		e.cancel()
 		return nil, err
 	}
-	if err := e.Configure(cfg, startAt); err != nil {
+	cfg = cfg.withDefaults()
+	subs, err := e.subscribe(cfg, startAt)
+	if err != nil {
 		e.cancel()
 		return nil, err
 	}
+	e.apply(cfg, subs)
 	e.restoreLanes()
 	e.wg.Add(1)
 	go e.run()
@@ -116,10 +119,8 @@ func NewEndpoint(cfg Config, deps Deps, startAt uint64) (*Endpoint, error) {
 	return e, nil
 }
 
-// Configure replaces the configuration. startAt is the hook_index from which newly named types are owed. One call at
-// a time.
-func (e *Endpoint) Configure(cfg Config, startAt uint64) error {
-	cfg = cfg.withDefaults()
+// subscribe decides, and writes, from when on each type is owed.
+func (e *Endpoint) subscribe(cfg Config, startAt uint64) (map[event.Type]uint64, error) {
 	e.mu.Lock()
 	subs := map[event.Type]uint64{}
 	for t, url := range cfg.URLs {
@@ -135,10 +136,21 @@ func (e *Endpoint) Configure(cfg Config, startAt uint64) error {
 	e.mu.Unlock()
 	v, err := json.Marshal(subs)
 	if err != nil {
-		return fmt.Errorf("delivery: subscription: %w", err)
+		return nil, fmt.Errorf("delivery: subscription: %w", err)
 	}
 	if err := e.deps.Store.SetState([]journal.Op{{Key: "sub/" + e.name, Value: v}}, true); err != nil {
-		return fmt.Errorf("delivery: write subscription: %w", err)
+		return nil, fmt.Errorf("delivery: write subscription: %w", err)
+	}
+	return subs, nil
+}
+
+// Configure replaces the configuration. startAt is the hook_index from which newly named types are owed. One call at
+// a time.
+func (e *Endpoint) Configure(cfg Config, startAt uint64) error {
+	cfg = cfg.withDefaults()
+	subs, err := e.subscribe(cfg, startAt)
+	if err != nil {
+		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

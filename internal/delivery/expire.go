@@ -11,6 +11,7 @@ import (
 // Expire names everything before a position that the endpoint is still owed, durably, so that retention may remove
 // it. It is called before journal.Trim.
 func (e *Endpoint) Expire(before uint64) error {
+	before = min(before, e.deps.Store.Info().Last+1)
 	lost := map[string]*lost{}
 	if err := e.expireParked(before, lost); err != nil {
 		return err

@@ -229,7 +229,9 @@ func (e *Endpoint) refilled(l *lane, recs []*journal.Record, err error, missed, 
 		}
 		eligible++
 		if !e.owes(r) {
-			l.nextSeq = r.Seq + 1
+			if l.nextSeq == r.Seq || len(l.queue) == 0 { // nothing before it still has to be sent
+				l.nextSeq = r.Seq + 1
+			}
 			continue
 		}
 		l.push(item{rec: r, covered: true})

@@ -84,6 +84,9 @@ func (w *world) trouble() {
 // trim removes the older half of the journal.
 func (w *world) trim() {
 	info := w.mem.Info()
+	if info.Last < info.First {
+		return
+	}
 	before := info.First + (info.Last-info.First)/2
 	if err := w.ep.Expire(before); err != nil {
 		w.fail(err)
