@@ -290,9 +290,13 @@ func TestOldClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Fprint(conn, "GET /live/cam.live.flv HTTP/1.0\r\n\r\n")
-	line, err := bufio.NewReader(conn).ReadString('\n')
+	answer := bufio.NewReader(conn)
+	line, err := answer.ReadString('\n')
 	if err != nil || line != "HTTP/1.0 200 OK\r\n" {
 		t.Fatalf("%q %v", line, err)
+	}
+	if _, err := answer.ReadString('V'); err != nil { // some of the media
+		t.Fatal(err)
 	}
 	if err := conn.Close(); err != nil {
 		t.Fatal(err)
@@ -409,6 +413,14 @@ func TestProbe(t *testing.T) {
 	}
 	p.Close(fact.EndUnpublish)
 	check(t, <-done, video, audio)
+}
+
+func TestMatch(t *testing.T) {
+	for url, want := range map[string]bool{"/live/cam.live.flv": true, "/index/api/version": false} {
+		if got := Match(httptest.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)); got != want {
+			t.Errorf("%s: %v", url, got)
+		}
+	}
 }
 
 // feed publishes an FLV file as fast as possible and returns the number of frames that a viewer gets who comes after.

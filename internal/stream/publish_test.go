@@ -1,10 +1,13 @@
 package stream
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -166,5 +169,72 @@ func sameMembers(t *testing.T, at string, a, b any) {
 		if _, ok := a.(bool); !ok {
 			t.Errorf("%s: %v is no bool", at, a)
 		}
+	}
+}
+
+// TestInfo: what the API shows of a stream and its viewers.
+func TestInfo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		s.opts.EnableRTSP = false
+		s.quietly("publish A cam", "meta A va", "write A cV dA", "play v1 cam rtmp")
+		for i := range 100 {
+			s.quietly(fmt.Sprintf("write A %c%d a%d", "kvvvv"[i%5], 40*i, 40*i+5), "sleep 40ms")
+		}
+		all := Filter{Vhost: "v", App: "live", Stream: "cam"}
+		i, ok := s.hub.Get(all)
+		j, again := s.hub.Get(Filter{App: "live"})
+		if !ok || !again || i.Publication != "p1" || j.Publication != "p1" {
+			t.Fatal(i, j)
+		}
+		if i.AliveSecond != 4 || i.TotalBytes != 2000 || i.BytesSpeed < 400 || i.BytesSpeed > 600 || i.ReaderCount != 1 {
+			t.Errorf("%+v", i)
+		}
+		v := i.Tracks[0]
+		if v.Frames != 100 || *v.KeyFrames != 20 || *v.GopSize != 5 || *v.GopIntervalMS != 200 || v.Duration != 3960 || *v.FPS != 25 {
+			t.Errorf("%+v", v)
+		}
+		if p := s.hub.Players(all); len(p) != 1 || p[0].Identifier != "v1" || p[0].PeerPort != 2 {
+			t.Errorf("%+v", p)
+		}
+		for _, f := range []Filter{{Schema: "rtsp"}, {Schema: "rtsp", Vhost: "v", App: "live", Stream: "cam"}, {App: "x"}, {Vhost: "v", App: "live", Stream: "x"}} {
+			if _, ok := s.hub.Get(f); ok || len(s.hub.List(f)) > 0 || len(s.hub.Players(f)) > 0 {
+				t.Errorf("%+v matches", f)
+			}
+		}
+		s.quietly("sleep 20s")
+		if hit, closed := s.hub.CloseStreams(all, false, fact.EndKicked); hit != 1 || closed != 0 {
+			t.Error(hit, closed)
+		}
+		if st := s.hub.Stats(); st != (Stats{Sources: 1, Publications: 1, Viewers: 1}) {
+			t.Errorf("%+v", st)
+		}
+		s.quietly("leave v1")
+		s.finish()
+	})
+}
+
+// TestUnreadyCache: what waits for registration is bounded, and viewers start at a key frame of what is left.
+func TestUnreadyCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		s.cfg.UnreadyFrameCache = 4
+		s.hub.Reconfigure(s.cfg)
+		out := s.run("publish A cam\nwrite A k0 v40 v80 k120 v160 v200\nsleep 3s\nplay v1 cam rtmp\nread v1\nleave v1\n")
+		if !bytes.Contains(out, []byte("v1: <H264:V>|K120 |v160 |v200 \n")) {
+			t.Errorf("%s", out)
+		}
+	})
+}
+
+// quietly runs commands whose effects are not looked at.
+func (s *stage) quietly(lines ...string) {
+	for _, l := range lines {
+		words := strings.Fields(l)
+		s.do(words[0], words[1:])
+		synctest.Wait()
+	}
+	for len(s.said) > 0 {
+		<-s.said
 	}
 }
