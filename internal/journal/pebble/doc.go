@@ -27,6 +27,10 @@
 // it, Pebble is told that all is well and goes on in memory, and the journal refuses every write with journal.ErrDead.
 // Reads of what is durable go on, and the next Open recovers as after a crash.
 //
+// A log whose end a crash has torn is cut there at the next Open. Without fsync a crash of the machine may also leave
+// a hole before the end, at which the log is cut as well; see NOFSYNC. Everything else that is not what was written is
+// journal.ErrCorrupt.
+//
 // # Identity
 //
 // A copy of the directory, a restored backup for instance, may repeat positions and seqs that the original gave

@@ -19,8 +19,9 @@ import (
 // Pebble's category of the tables and blob files that a memtable is flushed to.
 const flushCategory = "pebble-memtable-flush"
 
-// frozenRetry is how long a frozen file system lets a compaction wait before it refuses it again.
-const frozenRetry = time.Second
+// frozenRetry is how long a frozen file system lets a compaction wait before it refuses it again. Open may wait for
+// one.
+const frozenRetry = 100 * time.Millisecond
 
 // frozenFS is the file system under Pebble. It passes everything on until the first write, sync, creation or rename
 // fails. Then it freezes: what is on disk is not changed any more, as if the machine had stopped, so that the next
@@ -35,8 +36,9 @@ const frozenRetry = time.Second
 // system not frozen knows that the sync was a real one.
 type frozenFS struct {
 	vfs.FS
-	// unsynced drops syncs of the log until it is closed.
-	unsynced bool
+	// unsynced drops syncs of the log until it is closed. It is set when Open is done, so that what Open writes about
+	// this run is durable in any case.
+	unsynced atomic.Bool
 	// onFreeze is called once, before frozen is set.
 	onFreeze func(error)
 
@@ -49,9 +51,9 @@ type frozenFS struct {
 
 var _ vfs.FS = (*frozenFS)(nil)
 
-func newFrozenFS(under vfs.FS, unsynced bool, onFreeze func(error)) *frozenFS {
+func newFrozenFS(under vfs.FS, onFreeze func(error)) *frozenFS {
 	return &frozenFS{
-		FS: under, unsynced: unsynced, onFreeze: onFreeze,
+		FS: under, onFreeze: onFreeze,
 		overlay: vfs.NewMem(), closing: make(chan struct{}),
 	}
 }
@@ -77,7 +79,7 @@ func isTable(name string) bool {
 func isLog(name string) bool { return strings.HasSuffix(name, ".log") }
 
 func (f *frozenFS) wrap(file vfs.File, name string) vfs.File {
-	return &frozenFile{File: file, fs: f, name: name, table: isTable(name), skipSync: f.unsynced && isLog(name)}
+	return &frozenFile{File: file, fs: f, name: name, table: isTable(name), log: isLog(name)}
 }
 
 // createInMemory makes a file that is gone with the process.
@@ -102,12 +104,25 @@ func (f *frozenFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 	if f.frozen.Load() {
 		return f.createInMemory(name, category)
 	}
+	if err := f.beforeMarker(name); err != nil {
+		f.fail("sync the directory of", name, err)
+		return f.createInMemory(name, category)
+	}
 	file, err := f.FS.Create(name, category)
 	if err != nil {
 		f.fail("create", name, err)
 		return f.createInMemory(name, category)
 	}
 	return f.wrap(file, name), nil
+}
+
+// beforeMarker makes the file durable that a marker is going to name. Pebble syncs the directory after it has made
+// the marker only, so that a crash could keep the marker and lose the manifest.
+func (f *frozenFS) beforeMarker(name string) error {
+	if !strings.HasPrefix(f.PathBase(name), "marker.") {
+		return nil
+	}
+	return syncDir(f.FS, f.PathDir(name))
 }
 
 // ReuseForWrite implements vfs.FS.
@@ -227,10 +242,10 @@ func (f *frozenFS) lastReadName() string {
 // frozenFile is an open file of a frozenFS that is on disk.
 type frozenFile struct {
 	vfs.File
-	fs       *frozenFS
-	name     string
-	table    bool // errors go up, and writes go on when frozen
-	skipSync bool
+	fs    *frozenFS
+	name  string
+	table bool // errors go up, and writes go on when frozen
+	log   bool
 }
 
 // settle turns the result of a write or a sync into what Pebble may see.
@@ -244,6 +259,8 @@ func (f *frozenFile) settle(op string, err error) error {
 	}
 	return nil
 }
+
+func (f *frozenFile) skipsSync() bool { return f.log && f.fs.unsynced.Load() }
 
 func (f *frozenFile) dropped() bool { return !f.table && f.fs.frozen.Load() }
 
@@ -284,7 +301,7 @@ func (f *frozenFile) Preallocate(offset, length int64) error {
 
 // Sync implements vfs.File.
 func (f *frozenFile) Sync() error {
-	if f.skipSync || f.dropped() {
+	if f.skipsSync() || f.dropped() {
 		return nil
 	}
 	return f.settle("sync", f.File.Sync())
@@ -292,7 +309,7 @@ func (f *frozenFile) Sync() error {
 
 // SyncData implements vfs.File.
 func (f *frozenFile) SyncData() error {
-	if f.skipSync || f.dropped() {
+	if f.skipsSync() || f.dropped() {
 		return nil
 	}
 	return f.settle("sync", f.File.SyncData())
@@ -300,7 +317,7 @@ func (f *frozenFile) SyncData() error {
 
 // SyncTo implements vfs.File.
 func (f *frozenFile) SyncTo(length int64) (bool, error) {
-	if f.skipSync || f.dropped() {
+	if f.skipsSync() || f.dropped() {
 		return false, nil
 	}
 	full, err := f.File.SyncTo(length)
@@ -309,8 +326,7 @@ func (f *frozenFile) SyncTo(length int64) (bool, error) {
 
 // Close implements vfs.File. A log without fsync is synced here: only the newest log may have a torn end.
 func (f *frozenFile) Close() error {
-	if f.skipSync && !f.dropped() {
-		f.skipSync = false
+	if f.skipsSync() && !f.dropped() {
 		if err := f.settle("sync", f.File.Sync()); err != nil {
 			return err
 		}

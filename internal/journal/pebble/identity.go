@@ -23,22 +23,9 @@ func newIdentity() identity {
 	return identity{content: "This file names the journal beside it. Do not copy or change it.\n" + rand.Text() + "\n"}
 }
 
-// write makes the file. After a crash in the middle the file is there completely or not at all.
+// write makes the file.
 func (i identity) write(fs vfs.FS, dir string) error {
-	temp := fs.PathJoin(dir, identityTemp)
-	f, err := fs.Create(temp, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write([]byte(i.content))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err := fs.Rename(temp, fs.PathJoin(dir, identityFile)); err != nil {
-		return err
-	}
-	return syncDir(fs, dir)
+	return writeFile(fs, dir, identityTemp, identityFile, []byte(i.content))
 }
 
 func syncDir(fs vfs.FS, dir string) error {

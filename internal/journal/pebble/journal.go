@@ -346,5 +346,9 @@ func (j *Journal) closeDB() error {
 		r.reason = ""
 	}
 	err := j.db.Set([]byte(keyRun), r.encode(), pebbledb.Sync)
-	return errors.Join(err, j.db.Close(), j.Healthy())
+	err = errors.Join(err, j.db.Close())
+	if unmark := markUnsynced(j.fs, j.dir, false, ""); unmark != nil {
+		j.log.Warn("a mark of the journal was left behind", "dir", j.dir, "file", unsyncedFile, "error", unmark)
+	}
+	return errors.Join(err, j.Healthy())
 }

@@ -48,13 +48,14 @@ func open(c Config, m machine) (*Journal, error) {
 	if j.log == nil {
 		j.log = slog.Default()
 	}
-	j.fs = newFrozenFS(under, !c.Fsync, j.kill)
+	j.fs = newFrozenFS(under, j.kill)
 	if err := j.lockDir(under); err != nil {
 		return nil, err
 	}
 	if err := j.load(under, c.Fsync, m); err != nil {
 		return nil, errors.Join(err, j.abandon())
 	}
+	j.fs.unsynced.Store(!c.Fsync)
 	j.opened.Store(true)
 	return j, nil
 }
@@ -98,10 +99,13 @@ func (j *Journal) load(under vfs.FS, fsync bool, m machine) error {
 	if err := j.checkFiles(under); err != nil {
 		return j.openError(err)
 	}
-	if err := j.openDB(m.tune); err != nil {
+	if err := j.openOrCut(m); err != nil {
 		return j.openError(err)
 	}
 	if err := j.guarded(func() error { return j.loadMeta(fsync, m) }); err != nil {
+		return j.openError(err)
+	}
+	if err := markUnsynced(j.fs, j.dir, !fsync, m.bootID()); err != nil {
 		return j.openError(err)
 	}
 	// Pebble saw success where the disk failed.
@@ -111,6 +115,25 @@ func (j *Journal) load(under vfs.FS, fsync bool, m machine) error {
 	return nil
 }
 
+// openOrCut opens Pebble, with a cut log if that may have a hole.
+func (j *Journal) openOrCut(m machine) error {
+	err := j.openDB(m.tune)
+	if err == nil || !isCorruption(err) {
+		return err
+	}
+	holes, holesErr := tailMayHaveHoles(j.fs, j.dir, m.bootID())
+	if holesErr != nil || !holes {
+		return errors.Join(err, holesErr)
+	}
+	name, at, cutErr := cutLog(j.fs, j.dir)
+	if cutErr != nil {
+		return errors.Join(err, cutErr)
+	}
+	j.log.Warn("the machine stopped while the journal was written without fsync; its end is lost",
+		"dir", j.dir, "file", name, "cut_at_byte", at)
+	return j.openDB(m.tune)
+}
+
 // openDB opens Pebble.
 func (j *Journal) openDB(tune func(*pebbledb.Options)) (err error) {
 	o := j.options()
@@ -118,10 +141,14 @@ func (j *Journal) openDB(tune func(*pebbledb.Options)) (err error) {
 		tune(o)
 	}
 	o.Lock = j.lock
-	return j.guarded(func() error {
+	err = j.guarded(func() error {
 		j.db, err = pebbledb.Open(j.dir, o)
 		return err
 	})
+	if err != nil { // Pebble does not always name the file
+		return fmt.Errorf("%w (last file read: %s)", err, j.fs.lastReadName())
+	}
+	return nil
 }
 
 // checkFiles refuses a directory with data of a journal but without the file that says which of it counts: Pebble
@@ -159,8 +186,8 @@ func (j *Journal) openError(err error) error {
 		}
 		err = fmt.Errorf("%w: %w", journal.ErrCorrupt, err)
 	}
-	return fmt.Errorf("open journal %s: %w (last file read: %s); nothing was changed: restore the directory from a "+
-		"backup, or move it aside to start with an empty journal", j.dir, err, j.fs.lastReadName())
+	return fmt.Errorf("open journal %s: %w; restore the directory from a backup, or move it aside to start with an "+
+		"empty journal", j.dir, err)
 }
 
 // isCorruption says whether Pebble's error is about the content of the directory, not about reading it.
@@ -215,7 +242,11 @@ func (j *Journal) loadHeader(m machine) (bool, error) {
 		return false, fmt.Errorf("%w: it has no header of a journal of Hookline", journal.ErrCorrupt)
 	}
 	j.header = header{created: m.now().UnixMilli()}
-	return true, j.db.Set([]byte(keyHeader), j.header.encode(), pebbledb.Sync)
+	if err := j.db.Set([]byte(keyHeader), j.header.encode(), pebbledb.Sync); err != nil {
+		return false, err
+	}
+	// The first log of a new database is in Pebble's oldest format, which can't tell a torn end from corruption.
+	return true, j.db.Flush()
 }
 
 // get returns a copy of the value, nil when there is none.

@@ -53,13 +53,11 @@ func (j *Journal) trimSome(before uint64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	// Whoever finds a key gone must see a floor that covers it.
+	// Whoever finds a key gone must see a floor that covers it. Both stand even if the write fails: the batch is
+	// visible then, but the next Open may find the records again.
 	j.floor.Store(mark.floor)
-	if err := j.apply(batch, pebbledb.Sync); err != nil {
-		return 0, err
-	}
 	j.first.Store(end)
-	return n, nil
+	return n, j.apply(batch, pebbledb.Sync)
 }
 
 // unindex removes the index entries of the records in [first, end) and returns their number and highest seq.
