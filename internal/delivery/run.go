@@ -224,8 +224,10 @@ func (e *Endpoint) refilled(l *lane, recs []*journal.Record, err error, missed, 
 	}
 	eligible := 0
 	for _, r := range recs {
-		if r.Position >= next {
-			break // take has not seen it yet; the lane must not run ahead of it
+		if r.Position >= next && !e.cursor.isDone(r.Position) {
+			// Take has not seen it yet, and the lane must not run ahead of it. What a lane gave up when it was parked
+			// in an earlier run is done already and not shown to take again.
+			break
 		}
 		eligible++
 		if !e.owes(r) {
