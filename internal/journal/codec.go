@@ -15,6 +15,8 @@ const (
 	MaxKey = 64 << 10
 	// MaxText is the longest ID, Source, Incarnation or Publication in bytes.
 	MaxText = 4 << 10
+	// MaxSchema is the longest Schema in bytes.
+	MaxSchema = 64
 	// MaxBody is the longest body in bytes.
 	MaxBody = 1 << 20
 	// MaxMarks is the largest number of marks.
@@ -36,13 +38,15 @@ var ErrInvalid = errors.New("journal: invalid")
 //	uvarint seq
 //	uvarint index
 //	uvarint type, as index into event.Types()
+//	text    schema
 //	byte    class
 //	byte    flags: bit 0 compensation
 //	varint  time, Unix seconds
 //	uvarint time, nanoseconds within the second
 //	varint  epoch
 //	text    id, source, incarnation, publication
-//	uvarint number of marks, and for each: uvarint type, uvarint seq, uvarint index, varint epoch
+//	uvarint number of marks, and for each: uvarint type, text schema, uvarint seq, uvarint index,
+//	        varint epoch
 //	text    body, which ends the record
 const (
 	recordMagic   = 0xE7
@@ -67,6 +71,9 @@ func (r *Record) Validate() error {
 			return fmt.Errorf("%w: text of %d bytes", ErrInvalid, len(s))
 		}
 	}
+	if len(r.Schema) > MaxSchema {
+		return fmt.Errorf("%w: schema of %d bytes", ErrInvalid, len(r.Schema))
+	}
 	if r.Class > event.History {
 		return fmt.Errorf("%w: class %d", ErrInvalid, r.Class)
 	}
@@ -77,6 +84,9 @@ func (r *Record) Validate() error {
 	for i := range r.Marks {
 		if typeIndex(types, r.Marks[i].Type) == len(types) {
 			return fmt.Errorf("%w: type %q of a mark", ErrInvalid, r.Marks[i].Type)
+		}
+		if n := len(r.Marks[i].Schema); n > MaxSchema {
+			return fmt.Errorf("%w: schema of a mark of %d bytes", ErrInvalid, n)
 		}
 	}
 	return nil
@@ -116,6 +126,7 @@ func Encode(dst []byte, r *Record) []byte {
 	dst = binary.AppendUvarint(dst, r.Seq)
 	dst = binary.AppendUvarint(dst, r.Index)
 	dst = binary.AppendUvarint(dst, uint64(typeIndex(types, r.Type)))
+	dst = appendText(dst, r.Schema)
 	var flags byte
 	if r.Compensation {
 		flags |= flagCompensation
@@ -132,6 +143,7 @@ func Encode(dst []byte, r *Record) []byte {
 	for i := range r.Marks {
 		m := &r.Marks[i]
 		dst = binary.AppendUvarint(dst, uint64(typeIndex(types, m.Type)))
+		dst = appendText(dst, m.Schema)
 		dst = binary.AppendUvarint(dst, m.Seq)
 		dst = binary.AppendUvarint(dst, m.Index)
 		dst = binary.AppendVarint(dst, m.Epoch)
@@ -157,19 +169,20 @@ func Decode(b []byte) (*Record, error) {
 	}
 	d.off = 2
 	r := &Record{}
-	var texts [5]span
+	var texts [6]span
 	texts[0] = d.text("key", MaxKey)
 	r.Seq = d.uvarint("seq")
 	r.Index = d.uvarint("index")
 	r.Type = d.typ()
+	texts[1] = d.text("schema", MaxSchema)
 	r.Class = event.Class(d.byte("class", byte(event.History)))
 	r.Compensation = d.byte("flags", flagCompensation)&flagCompensation != 0
 	r.Time = d.time()
 	r.Epoch = d.varint("epoch")
-	texts[1] = d.text("id", MaxText)
-	texts[2] = d.text("source", MaxText)
-	texts[3] = d.text("incarnation", MaxText)
-	texts[4] = d.text("publication", MaxText)
+	texts[2] = d.text("id", MaxText)
+	texts[3] = d.text("source", MaxText)
+	texts[4] = d.text("incarnation", MaxText)
+	texts[5] = d.text("publication", MaxText)
 	r.Marks = d.marks()
 	body := d.text("body", MaxBody)
 	if d.err == nil && body.end != len(b) {
@@ -178,9 +191,9 @@ func Decode(b []byte) (*Record, error) {
 	if d.err != nil {
 		return nil, d.err
 	}
-	// All strings are cut from one copy.
-	head := string(b[:texts[4].end])
-	for i, s := range [...]*string{&r.Key, &r.ID, &r.Source, &r.Incarnation, &r.Publication} {
+	// All strings of the record are cut from one copy.
+	head := string(b[:texts[5].end])
+	for i, s := range [...]*string{&r.Key, &r.Schema, &r.ID, &r.Source, &r.Incarnation, &r.Publication} {
 		*s = head[texts[i].start:texts[i].end]
 	}
 	if body.end > body.start {
@@ -267,6 +280,17 @@ func (d *decoder) time() time.Time {
 	return time.Unix(sec, int64(nsec)).UTC()
 }
 
+// schema returns the text at s, without a copy for the schemas that there are.
+func (d *decoder) schema(s span) string {
+	b := d.b[s.start:s.end]
+	for _, known := range [...]string{"", "rtmp", "rtsp", "ts", "fmp4", "hls", "hls.fmp4"} {
+		if string(b) == known {
+			return known
+		}
+	}
+	return string(b)
+}
+
 func (d *decoder) marks() []Mark {
 	n := d.uvarint("marks")
 	if n > MaxMarks {
@@ -278,7 +302,11 @@ func (d *decoder) marks() []Mark {
 	}
 	ms := make([]Mark, n)
 	for i := range ms {
-		ms[i] = Mark{Type: d.typ(), Seq: d.uvarint("mark"), Index: d.uvarint("mark"), Epoch: d.varint("mark")}
+		ms[i].Type = d.typ()
+		ms[i].Schema = d.schema(d.text("schema", MaxSchema))
+		ms[i].Seq = d.uvarint("mark")
+		ms[i].Index = d.uvarint("mark")
+		ms[i].Epoch = d.varint("mark")
 	}
 	return ms
 }

@@ -20,11 +20,11 @@ import (
 func golden() *journal.Record {
 	return &journal.Record{
 		Key: "__defaultVhost__/live/a", Seq: 17, Index: 300, ID: "0198c0de", Type: event.OnStreamChanged,
-		Class: event.Lifecycle, Time: time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.UTC), Source: "srv-1",
+		Schema: "rtmp", Class: event.History, Time: time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.UTC), Source: "srv-1",
 		Incarnation: "run-1", Epoch: 1767319445678, Publication: "pub-1", Compensation: true,
 		Marks: []journal.Mark{
-			{Type: event.OnPublish, Seq: 1, Index: 200, Epoch: 1767319445678},
-			{Type: event.OnStreamChanged, Seq: 16, Index: 299, Epoch: 1767319445678},
+			{Type: event.OnPublish, Schema: "x", Seq: 1, Index: 200, Epoch: 1767319445678},
+			{Type: event.OnStreamChanged, Schema: "rtsp", Seq: 16, Index: 299, Epoch: 1767319445678},
 		},
 		Body: []byte(`{"regist":true}`),
 	}
@@ -57,6 +57,21 @@ func TestGoldenRecord(t *testing.T) {
 	}
 }
 
+// TestGoldenIsComplete fails when a field is added that the golden record, and so perhaps the codec, does not know.
+func TestGoldenIsComplete(t *testing.T) {
+	complete := func(v reflect.Value) {
+		for i := range v.NumField() {
+			if name := v.Type().Field(i).Name; v.Field(i).IsZero() && name != "Position" {
+				t.Errorf("%s.%s is not in the golden record", v.Type().Name(), name)
+			}
+		}
+	}
+	complete(reflect.ValueOf(*golden()))
+	for _, m := range golden().Marks {
+		complete(reflect.ValueOf(m))
+	}
+}
+
 // cases are byte forms that are refused, each a change to the golden bytes; they seed the fuzzer too.
 func cases(t testing.TB) map[string][]byte {
 	g := goldenBytes(t)
@@ -73,8 +88,9 @@ func cases(t testing.TB) map[string][]byte {
 		"key length":      change(2, 0xFF),
 		"endless varint":  append(bytes.Clone(g[:2]), bytes.Repeat([]byte{0xFF}, 12)...),
 		"unknown type":    change(afterKey+3, 0x7F),
-		"unknown class":   change(afterKey+4, 5),
-		"unknown flag":    change(afterKey+5, 2),
+		"schema length":   change(afterKey+4, 0x7F),
+		"unknown class":   change(afterKey+9, 5),
+		"unknown flag":    change(afterKey+10, 2),
 		"cut":             g[:len(g)-1],
 		"cut to header":   g[:2],
 		"trailing byte":   append(bytes.Clone(g), 0),
@@ -113,6 +129,8 @@ func TestValidate(t *testing.T) {
 		"text":          func(r *journal.Record) { r.Publication = strings.Repeat("p", journal.MaxText+1) },
 		"type":          func(r *journal.Record) { r.Type = "on_nothing" },
 		"type of mark":  func(r *journal.Record) { r.Marks[0].Type = "on_nothing" },
+		"schema":        func(r *journal.Record) { r.Schema = strings.Repeat("s", journal.MaxSchema+1) },
+		"mark's schema": func(r *journal.Record) { r.Marks[0].Schema = strings.Repeat("s", journal.MaxSchema+1) },
 		"unknown class": func(r *journal.Record) { r.Class = event.History + 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -133,7 +151,7 @@ func anyRecord(t *rapid.T) *journal.Record {
 	text := rapid.StringN(-1, -1, 64)
 	r := &journal.Record{
 		Key: text.Draw(t, "key"), Seq: rapid.Uint64().Draw(t, "seq"), Index: rapid.Uint64().Draw(t, "index"),
-		ID: text.Draw(t, "id"), Type: typ.Draw(t, "type"),
+		ID: text.Draw(t, "id"), Type: typ.Draw(t, "type"), Schema: text.Draw(t, "schema"),
 		Class: event.Class(rapid.IntRange(0, int(event.History)).Draw(t, "class")),
 		Time: time.Unix(rapid.Int64Range(-62135596800, 253402300799).Draw(t, "sec"),
 			rapid.Int64Range(0, 999999999).Draw(t, "nsec")).UTC(),
@@ -143,7 +161,7 @@ func anyRecord(t *rapid.T) *journal.Record {
 	}
 	for range rapid.IntRange(0, journal.MaxMarks).Draw(t, "marks") {
 		r.Marks = append(r.Marks, journal.Mark{
-			Type: typ.Draw(t, "type"), Seq: rapid.Uint64().Draw(t, "seq"),
+			Type: typ.Draw(t, "type"), Schema: text.Draw(t, "schema"), Seq: rapid.Uint64().Draw(t, "seq"),
 			Index: rapid.Uint64().Draw(t, "index"), Epoch: rapid.Int64().Draw(t, "epoch"),
 		})
 	}

@@ -87,10 +87,10 @@ func (s *suite) close() {
 func (s *suite) record(key string, seq uint64) *journal.Record {
 	s.index++
 	return &journal.Record{
-		Key: key, Seq: seq, Index: s.index, ID: fmt.Sprintf("id-%d", s.index), Type: event.OnStreamChanged,
+		Key: key, Seq: seq, Index: s.index, ID: fmt.Sprintf("id-%d", s.index), Type: event.OnStreamChanged, Schema: "rtmp",
 		Class: event.History, Time: time.Unix(1767319445, int64(s.index)).UTC(), Source: "source",
 		Incarnation: "run", Epoch: -5, Publication: "publication", Compensation: s.index%2 == 0,
-		Marks: []journal.Mark{{Type: event.OnPublish, Seq: 3, Index: 4, Epoch: 5}},
+		Marks: []journal.Mark{{Type: event.OnPublish, Schema: "ts", Seq: 3, Index: 4, Epoch: 5}},
 		Body:  fmt.Appendf(nil, `{"n":%d,"key":%q}`, s.index, key),
 	}
 }
