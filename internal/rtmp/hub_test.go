@@ -38,9 +38,17 @@ func newFakeHub() *fakeHub {
 	}
 }
 
+// note keeps what a test may want to see; fuzzing does not look.
+func note[T any](c chan T, v T) {
+	select {
+	case c <- v:
+	default:
+	}
+}
+
 // Publish implements Hub.
 func (h *fakeHub) Publish(ctx context.Context, req stream.PublishRequest) (Publisher, error) {
-	h.published <- req
+	note(h.published, req)
 	if h.publish != nil {
 		if err := h.publish(ctx, req); err != nil {
 			return nil, err
@@ -48,10 +56,10 @@ func (h *fakeHub) Publish(ctx context.Context, req stream.PublishRequest) (Publi
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.streams[req.Key()] != nil {
+	if old := h.streams[req.Key()]; old != nil && !old.over() {
 		return nil, stream.ErrBusy
 	}
-	s := &fakeStream{hub: h, key: req.Key(), kick: req.Kick, wake: make(chan struct{})}
+	s := &fakeStream{hub: h, kick: req.Kick, wake: make(chan struct{})}
 	h.streams[req.Key()] = s
 	close(h.arrived)
 	h.arrived = make(chan struct{})
@@ -60,7 +68,7 @@ func (h *fakeHub) Publish(ctx context.Context, req stream.PublishRequest) (Publi
 
 // Play implements Hub.
 func (h *fakeHub) Play(ctx context.Context, req stream.PlayRequest) (Viewer, error) {
-	h.played <- req
+	note(h.played, req)
 	if h.play != nil {
 		if err := h.play(ctx, req); err != nil {
 			return nil, err
@@ -90,7 +98,6 @@ func (h *fakeHub) stream(key string) *fakeStream {
 // fakeStream is a publisher and what its viewers see.
 type fakeStream struct {
 	hub  *fakeHub
-	key  string
 	kick func()
 
 	mu       sync.Mutex
@@ -102,6 +109,13 @@ type fakeStream struct {
 	closed   bool // from outside
 	ended    bool
 	wake     chan struct{}
+}
+
+// over says that the stream has ended. It stays there, so that a player that waited for it sees it even if it was short.
+func (s *fakeStream) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
 }
 
 func (s *fakeStream) signal() {
@@ -152,10 +166,7 @@ func (s *fakeStream) Close(reason fact.EndReason) {
 	s.ended = true
 	s.signal()
 	s.mu.Unlock()
-	s.hub.mu.Lock()
-	delete(s.hub.streams, s.key)
-	s.hub.mu.Unlock()
-	s.hub.ended <- reason
+	note(s.hub.ended, reason)
 }
 
 // closeOutside is what the API does.
