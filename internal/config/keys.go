@@ -149,7 +149,7 @@ func rtmpKeys() []Key {
 func generalKeys() []Key {
 	ms := time.Millisecond
 	keys := []Key{
-		nameKey("general.mediaServerId", "", Now, "identity in every hook; empty: generated and kept in the state directory",
+		nameKey("general.mediaServerId", "", Start, "identity in every hook; empty: generated and kept in the state directory",
 			func(c *Config) *string { return &c.General.MediaServerID }).shippedAs("your_server_id"),
 		ipKey("general.listen_ip", "::", Start, "bind address", func(c *Config) *netip.Addr { return &c.General.ListenIP }),
 		boolKey("general.enableVhost", "0", Now, "virtual hosts", func(c *Config) *bool { return &c.General.EnableVhost }),

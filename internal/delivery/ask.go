@@ -168,3 +168,27 @@ func (e *Endpoint) Close() {
 	e.wg.Wait()
 	e.checkpoint(true)
 }
+
+// WaitQuiet waits until nothing of the key is left to deliver, at most limit; unlike WaitAccepted it also waits for a
+// lane in trouble. It reports whether the key is quiet.
+func (e *Endpoint) WaitQuiet(ctx context.Context, key string, limit time.Duration) bool {
+	t := time.NewTicker(5 * time.Millisecond)
+	defer t.Stop()
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	for {
+		e.mu.Lock()
+		quiet := e.lanes[key] == nil && e.next > e.tail
+		e.mu.Unlock()
+		if quiet {
+			return true
+		}
+		select {
+		case <-t.C:
+		case <-deadline.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}

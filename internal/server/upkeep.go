@@ -1,0 +1,152 @@
+package server
+
+import (
+	"encoding/json"
+	"syscall"
+	"time"
+
+	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/journal"
+)
+
+// keepalives sends on_server_keepalive; the interval follows the configuration.
+func (s *Server) keepalives() {
+	for {
+		every := s.store.Config().Hook.AliveInterval
+		if every <= 0 {
+			every = 30 * time.Second
+		}
+		if !s.sleep(every, func() bool { return s.store.Config().Hook.AliveInterval != every }) {
+			return
+		}
+		if s.store.Config().Hook.AliveInterval != every {
+			continue
+		}
+		body, err := json.Marshal(fact.Keepalive{Data: s.statistic()})
+		if err != nil {
+			s.log.Error("keepalive", "err", err)
+			continue
+		}
+		s.ep.Beat(body)
+	}
+}
+
+// sleep waits, looking every second whether it should end early. It returns false when the server stops.
+func (s *Server) sleep(d time.Duration, early func() bool) bool {
+	end := time.Now().Add(d)
+	for {
+		left := time.Until(end)
+		if left <= 0 || early() {
+			return true
+		}
+		select {
+		case <-time.After(min(left, time.Second)):
+		case <-s.ctx.Done():
+			return false
+		}
+	}
+}
+
+// statistic returns ZLMediaKit's object counters. What has no counterpart here is 0.
+func (s *Server) statistic() map[string]int64 {
+	h := s.hub.Stats()
+	n := int64(s.sessions.count())
+	return map[string]int64{
+		"MediaSource": int64(h.Sources), "MultiMediaSourceMuxer": int64(h.Publications),
+		"TcpServer": 2, "TcpSession": n, "Socket": n + 2, "UdpServer": 0, "UdpSession": 0, "TcpClient": 0,
+		"FrameImp": 0, "Frame": 0, "Buffer": 0, "BufferRaw": 0, "BufferLikeString": 0, "BufferList": 0,
+		"RtpPacket": 0, "RtmpPacket": 0,
+	}
+}
+
+const (
+	retentionEvery = time.Minute
+	diskEvery      = time.Second
+)
+
+// retention removes what is older than journal.retention_hours or beyond journal.retention_gb. What an endpoint is
+// still owed is named in gap notices first.
+func (s *Server) retention() {
+	never := func() bool { return false }
+	for s.sleep(retentionEvery, never) {
+		before, err := s.expired(time.Now())
+		if err != nil || before == 0 {
+			if err != nil {
+				s.log.Error("retention can't read the journal", "err", err)
+			}
+			continue
+		}
+		if err := s.ep.Expire(before); err != nil {
+			s.log.Error("retention can't name what it would take; nothing is removed", "err", err)
+			continue
+		}
+		n, err := s.journal.Trim(before)
+		if err != nil {
+			s.log.Error("retention failed", "err", err)
+			continue
+		}
+		s.log.Info("retention removed events", "events", n, "before", before)
+	}
+}
+
+// expired returns the first position that stays, 0 when all stay.
+func (s *Server) expired(now time.Time) (uint64, error) {
+	c := s.store.Config().Journal
+	info := s.journal.Info()
+	if info.Last < info.First {
+		return 0, nil
+	}
+	before := uint64(0)
+	if info.Bytes > uint64(max(c.RetentionBytes, 1<<20)) { // take a tenth more than is needed, not a little each minute
+		excess := float64(info.Bytes)/float64(c.RetentionBytes) - 1 + 0.1
+		before = info.First + uint64(min(excess, 0.9)*float64(info.Last-info.First))
+	}
+	oldest := now.Add(-c.Retention)
+	lo, hi := info.First, info.Last+1 // binary search for the first that is young enough
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		recs, err := s.journal.Read(mid, journal.Limit{Records: 1})
+		if err != nil {
+			return 0, err
+		}
+		if len(recs) > 0 && recs[0].Time.Before(oldest) {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	if lo > info.First {
+		before = max(before, lo)
+	}
+	if before <= info.First {
+		return 0, nil
+	}
+	return before, nil
+}
+
+// followDisk watches the free space under the journal.
+func (s *Server) followDisk() {
+	never := func() bool { return false }
+	for s.sleep(diskEvery, never) {
+		s.watchDisk()
+	}
+}
+
+func (s *Server) watchDisk() {
+	c := s.store.Config()
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(c.JournalDir(), &st); err != nil {
+		return
+	}
+	free := st.Bavail * uint64(st.Bsize)
+	full := free < uint64(max(0, c.Journal.MinFreeBytes))
+	if s.diskFull.Swap(full) == full {
+		return
+	}
+	if full {
+		s.log.Error("the journal's disk is nearly full: new publications are refused", "free_mb", free>>20,
+			"journal.min_free_mb", c.Journal.MinFreeBytes>>20)
+	} else {
+		s.log.Info("the journal's disk has room again", "free_mb", free>>20)
+	}
+}
