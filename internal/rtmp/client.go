@@ -342,11 +342,8 @@ func (c *Client) next() (Message, error) {
 		if err != nil {
 			return Message{}, err
 		}
-		if c.window > 0 && c.input.n-c.acked >= c.window {
-			c.acked = c.input.n
-			if err := c.send(func(dst []byte) []byte { return appendControl(dst, TypeAck, uint32(c.input.n)) }); err != nil {
-				return Message{}, err
-			}
+		if err := c.acknowledge(); err != nil {
+			return Message{}, err
 		}
 		switch m.Type {
 		case TypeWindowAckSize:
@@ -365,6 +362,15 @@ func (c *Client) next() (Message, error) {
 			return m, nil
 		}
 	}
+}
+
+// acknowledge tells the server what was received, once per window, if it asked for that (spec 5.4.3).
+func (c *Client) acknowledge() error {
+	if c.window == 0 || c.input.n-c.acked < c.window {
+		return nil
+	}
+	c.acked = c.input.n
+	return c.send(func(dst []byte) []byte { return appendControl(dst, TypeAck, uint32(c.input.n)) })
 }
 
 // attend reads while the client publishes. When it ends, the connection does.

@@ -122,10 +122,9 @@ const (
 	levelStatus = "status"
 	levelError  = "error"
 
-	codeConnectSuccess  = "NetConnection.Connect.Success"
-	codeConnectRejected = "NetConnection.Connect.Rejected"
-	codeConnectClosed   = "NetConnection.Connect.Closed"
-	codeCallFailed      = "NetConnection.Call.Failed"
+	codeConnectSuccess = "NetConnection.Connect.Success"
+	codeConnectClosed  = "NetConnection.Connect.Closed"
+	codeCallFailed     = "NetConnection.Call.Failed"
 
 	codePublishStart   = "NetStream.Publish.Start"
 	codePublishBadName = "NetStream.Publish.BadName"

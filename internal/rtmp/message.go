@@ -36,9 +36,7 @@ type Message struct {
 const (
 	eventStreamBegin     = 0
 	eventStreamEOF       = 1
-	eventStreamDry       = 2
 	eventSetBufferLength = 3
-	eventStreamRecorded  = 4
 	eventPingRequest     = 6
 	eventPingResponse    = 7
 )

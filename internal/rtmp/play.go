@@ -100,7 +100,7 @@ func (s *session) relay(v *view, viewer Viewer) (sent int64, err error) {
 		if v.paused.Load() {
 			continue // a live stream goes on meanwhile
 		}
-		n, err := s.sendBlocks(blocks)
+		n, err := s.sendBlocks(v.ctx, blocks)
 		viewer.Sent(int(n))
 		sent += n
 		if err != nil {

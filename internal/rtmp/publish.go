@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/hookline/hookline/internal/fact"
@@ -27,6 +28,7 @@ type publication struct {
 	// publisher is written before decided is closed; nil when it was refused.
 	publisher Publisher
 
+	bytes     atomic.Uint64 // received since the command; a connection may publish several times
 	held      []Message
 	heldBytes int
 	demux     flv.Demuxer
@@ -63,7 +65,7 @@ func (s *session) onPublish(c command) error {
 		Peer:       s.peer,
 		OriginType: fact.OriginRTMPPush,
 		OriginURL:  origin,
-		Bytes:      &s.received,
+		Bytes:      &p.bytes,
 		Kick:       func() { s.end(fact.EndKicked) },
 	})
 	return nil
@@ -242,7 +244,7 @@ func (s *session) endPublication(reason fact.EndReason) {
 	_ = s.release(p) // the publication ends anyway
 	p.publisher.Close(reason)
 	s.log.Info("RTMP publisher ended", "stream", p.key, "reason", string(reason),
-		"bytes", s.received.Load(), "bad_messages", p.badBodies, "undecodable", p.demux.Dropped())
+		"bytes", p.bytes.Load(), "bad_messages", p.badBodies, "undecodable", p.demux.Dropped())
 }
 
 // unwrapper makes durations of 32-bit time stamps that wrap after 49.7 days and may step back.

@@ -24,6 +24,7 @@ const (
 	publishBuffer = 32 << 10 // and of one that does: a frame or two
 
 	serverWindow = 5_000_000 // bytes after which the peer shall acknowledge; nobody enforces it
+	writeStep    = 256 << 10 // bytes of a viewer that must get through within the write time-out
 	minAckWindow = 64 << 10  // a peer can't make us acknowledge every message
 
 	// partingTime is what a session that is ended from outside has to say so.
@@ -172,6 +173,9 @@ func (s *session) finish(err error) {
 	if s.closing.Load() || errors.Is(err, stream.ErrEnded) {
 		s.part(reason)
 	}
+	if errors.Is(err, errTimeout) && s.pub != nil {
+		_ = s.send(func(dst []byte) []byte { return appendStatus(dst, levelError, codePublishIdle, "No media came.") })
+	}
 	if !errors.Is(err, errLeaving) {
 		_ = s.conn.SetWriteDeadline(time.Now().Add(partingTime)) // a write in progress has nobody to go to
 	}
@@ -239,12 +243,15 @@ func (s *session) closeWrite() {
 	}
 }
 
-// Read implements io.Reader for the chunk reader: it counts bytes and knows when the peer's time is over.
+// Read implements io.Reader for the chunk reader, in run's goroutine: it counts bytes and knows when the peer's time is over.
 func (s *session) Read(p []byte) (int, error) {
 	for {
 		n, err := s.conn.Read(p)
 		if n > 0 {
 			s.received.Add(uint64(n))
+			if s.pub != nil {
+				s.pub.bytes.Add(uint64(n))
+			}
 			return n, nil
 		}
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -319,17 +326,60 @@ func (s *session) send(build func(dst []byte) []byte) error {
 	return nil
 }
 
-// sendBlocks writes shared wire bytes with one system call if the socket takes them.
-func (s *session) sendBlocks(blocks net.Buffers) (int64, error) {
+// sendBlocks writes shared wire bytes, with one system call if the socket takes them. The write time-out is for each
+// writeStep: a viewer may be slow, as long as it reads; how far it may lag is the hub's decision. Between two blocks it
+// gives up when ctx ends.
+func (s *session) sendBlocks(ctx context.Context, blocks net.Buffers) (sent int64, err error) {
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
-	s.deadline(s.srv.cfg.WriteTimeout)
-	n, err := blocks.WriteTo(s.conn)
-	if err != nil {
-		_ = s.conn.Close()
-		return n, fmt.Errorf("rtmp: write: %w", err)
+	for len(blocks) > 0 {
+		if sent > 0 && ctx.Err() != nil {
+			return sent, ctx.Err()
+		}
+		var n int64
+		if len(blocks[0]) > writeStep {
+			n, err = s.sendLarge(blocks[0])
+			blocks = blocks[1:]
+		} else {
+			group := blocks[:fitting(blocks, writeStep)]
+			blocks = blocks[len(group):]
+			s.deadline(s.srv.cfg.WriteTimeout)
+			n, err = group.WriteTo(s.conn)
+		}
+		sent += n
+		if err != nil {
+			_ = s.conn.Close()
+			return sent, fmt.Errorf("rtmp: write: %w", err)
+		}
 	}
-	return n, nil
+	return sent, nil
+}
+
+// sendLarge writes one block in steps. A session that is ended from outside has no time for the rest.
+func (s *session) sendLarge(block []byte) (sent int64, err error) {
+	for len(block) > 0 {
+		if s.closing.Load() {
+			return sent, errLeaving
+		}
+		s.deadline(s.srv.cfg.WriteTimeout)
+		n, err := s.conn.Write(block[:min(len(block), writeStep)])
+		sent += int64(n)
+		if err != nil {
+			return sent, err
+		}
+		block = block[n:]
+	}
+	return sent, nil
+}
+
+// fitting returns how many of the blocks have together at most size bytes; at least one.
+func fitting(blocks net.Buffers, size int) int {
+	for i, b := range blocks {
+		if size -= len(b); size < 0 && i > 0 {
+			return i
+		}
+	}
+	return len(blocks)
 }
 
 // refuse states an error of the media stream and hangs up.
