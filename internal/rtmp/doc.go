@@ -16,6 +16,9 @@
 // All viewers get the same wire bytes: message stream id 1, chunks of [ChunkSize] bytes and nothing but full chunk
 // headers, so that a viewer can start at any message. [Formats] is what the hub needs to write them.
 //
+// Because the bytes are shared, receiveAudio and receiveVideo are answered and have no effect, and a viewer that pauses
+// goes on with the live stream, at once, not at a key frame. start, duration and seek mean nothing for a live stream.
+//
 // Whatever a peer sends, it can't make a session panic, hold more than a bounded amount of memory, or stay for ever:
 // message length (by type and by what the peer was allowed so far), number of chunk streams, memory of unfinished
 // messages, time until a command, time between media messages, time of a write and number of connections are limited.

@@ -145,11 +145,7 @@ func TestFFmpegKilled(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	<-hub.published
-	for hub.stream("__defaultVhost__/live/a") == nil {
-		time.Sleep(time.Millisecond)
-	}
-	hub.stream("__defaultVhost__/live/a").waitFrames(t, 5)
+	hub.waitStream(t, "__defaultVhost__/live/a").waitFrames(t, 5)
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

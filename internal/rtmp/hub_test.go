@@ -95,6 +95,23 @@ func (h *fakeHub) stream(key string) *fakeStream {
 	return h.streams[key]
 }
 
+func (h *fakeHub) waitStream(t *testing.T, key string) *fakeStream {
+	t.Helper()
+	for {
+		h.mu.Lock()
+		s, arrived := h.streams[key], h.arrived
+		h.mu.Unlock()
+		if s != nil {
+			return s
+		}
+		select {
+		case <-arrived:
+		case <-t.Context().Done():
+			t.Fatal("no stream")
+		}
+	}
+}
+
 // fakeStream is a publisher and what its viewers see.
 type fakeStream struct {
 	hub  *fakeHub

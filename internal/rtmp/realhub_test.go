@@ -1,0 +1,145 @@
+package rtmp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/stream"
+)
+
+// factLog keeps the types of facts in their order.
+type factLog struct {
+	mu    sync.Mutex
+	types []string
+	ended chan *fact.PublicationEnded
+}
+
+// Raise implements stream.Facts.
+func (l *factLog) Raise(f fact.Fact) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.types = append(l.types, string(f.Meta().Type))
+	if e, ok := f.(*fact.PublicationEnded); ok {
+		l.ended <- e
+	}
+}
+
+// Admit implements stream.Facts.
+func (l *factLog) Admit() (func(), error) { return func() {}, nil }
+
+// openGate allows everything, with the default options that matter here.
+type openGate struct{}
+
+func (openGate) Publish(context.Context, stream.PublishQuestion) stream.PublishVerdict {
+	return stream.PublishVerdict{
+		Outcome: fact.Outcome{Allowed: true},
+		Options: stream.Options{EnableAudio: true, EnableRTMP: true, MaxTrack: 2},
+	}
+}
+
+func (openGate) Play(context.Context, stream.PlayQuestion) stream.Verdict {
+	return stream.Verdict{Outcome: fact.Outcome{Allowed: true}}
+}
+
+func (openGate) NotFound(context.Context, stream.PlayQuestion) (bool, fact.Outcome) {
+	return false, fact.Outcome{}
+}
+
+func (openGate) NoneReader(string, fact.NoneReader, func() bool, func(bool, fact.Outcome)) {}
+
+func startRealHub(t *testing.T) (facts *factLog, addr string) {
+	t.Helper()
+	facts = &factLog{ended: make(chan *fact.PublicationEnded, 10)}
+	hub := stream.New(stream.DefaultConfig(), facts, openGate{}, Formats(true))
+	t.Cleanup(func() {
+		if err := hub.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	_, addr = startServer(t, HubOf(hub), Config{})
+	return facts, addr
+}
+
+// TestRealHub: the server and the hub understand each other, from the wait for a stream to its end.
+func TestRealHub(t *testing.T) {
+	facts, addr := startRealHub(t)
+	view := dial(t, addr, "live/a")
+	played := make(chan error, 1)
+	go func() { played <- view.Play(t.Context()) }()
+
+	pub := publisher(t, addr, "live/a?token=1")
+	second := dial(t, addr, "live/a")
+	var status *StatusError
+	if err := second.Publish(t.Context()); !errors.As(err, &status) || status.Code != codePublishBadName {
+		t.Errorf("second publisher: %v", err)
+	}
+	video, audio := tracks()
+	if err := pub.WriteMetadata(video, audio); err != nil {
+		t.Fatal(err)
+	}
+	const seconds = 2
+	for i := range seconds * 25 {
+		dts := time.Duration(i) * 40 * time.Millisecond
+		if err := pub.WriteFrame(picture(video, dts, i%25 == 0, 2000)); err != nil {
+			t.Fatal(err)
+		}
+		if err := pub.WriteFrame(sound(audio, dts)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-played; err != nil {
+		t.Fatal(err)
+	}
+	if err := pub.Unpublish(t.Context()); err != nil {
+		t.Error(err)
+	}
+	frames := 0
+	for {
+		m, err := view.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Type != TypeDataAMF0 && m.Body[1] != 0 {
+			frames++
+		}
+	}
+	if frames == 0 {
+		t.Error("no frames")
+	}
+	if e := <-facts.ended; e.Reason != fact.EndUnpublish || e.Bytes == 0 || e.Params != "token=1" {
+		t.Errorf("ended as %+v", e)
+	}
+}
+
+// TestRealHubFFmpeg: a real encoder and a real player through server and hub.
+func TestRealHubFFmpeg(t *testing.T) {
+	_, addr := startRealHub(t)
+	file := filepath.Join(t.TempDir(), "in.flv")
+	out, err := run(t, "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=25", "-f", "lavfi", "-i", "sine",
+		"-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "25", "-c:a", "aac", "-t", "3", file)
+	if err != nil {
+		t.Fatalf("ffmpeg: %v\n%s", err, out)
+	}
+	url := "rtmp://" + addr + "/live/a"
+	got := make(chan []string, 1)
+	go func() { got <- packets(t, url) }()
+	if out, err := run(t, "ffmpeg", "-v", "error", "-re", "-i", file, "-c", "copy", "-f", "flv", url); err != nil {
+		t.Errorf("ffmpeg: %v\n%s", err, out)
+	}
+	played, sent := <-got, packets(t, file)
+	if v := len(ofKind(played, "video")); v < len(ofKind(sent, "video"))/2 {
+		t.Errorf("%d pictures of %d", v, len(ofKind(sent, "video")))
+	}
+	if a := len(ofKind(played, "audio")); a < len(ofKind(sent, "audio"))/2 {
+		t.Errorf("%d sounds of %d", a, len(ofKind(sent, "audio")))
+	}
+}
