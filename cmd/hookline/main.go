@@ -2,24 +2,75 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/alecthomas/kong"
 )
 
 var version = "dev" //nolint:gochecknoglobals // set by the linker
 
+const about = `A streaming media server whose webhooks arrive in order and never get lost silently.
+
+Hookline speaks ZLMediaKit's hooks, REST API, URLs and config.ini. First steps:
+
+  hookline demo                     see the point of it in a minute
+  hookline serve                    run the server: RTMP 1935, HTTP 8080, state below ./data
+  hookline listen                   a receiver that prints hooks and checks their order
+  hookline publish                  push a small generated stream to rtmp://127.0.0.1/live/test
+  hookline play http://127.0.0.1:8080/live/test.live.flv
+
+Any key of config.ini can be set by environment: HOOKLINE_HOOK_ON_PLAY is hook.on_play.`
+
 // cli is the command line.
 type cli struct {
-	Serve serveCmd `cmd:"" help:"Run the server."`
+	Serve       serveCmd       `cmd:"" help:"Run the server."`
+	Listen      listenCmd      `cmd:"" help:"Receive hooks: print them, check order and gaps per stream, misbehave on purpose."`
+	Events      eventsCmd      `cmd:"" help:"Look at the events of a running server."`
+	CheckConfig checkConfigCmd `cmd:"" help:"Check a config.ini and say what is wrong, unknown or not there yet."`
+	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
+
+// errSilent ends with status 1 when everything was said already.
+var errSilent = errors.New("failed")
 
 func main() {
 	var c cli
-	k := kong.Parse(&c, kong.Name("hookline"), kong.UsageOnError())
+	parser, err := kong.New(&c, kong.Name("hookline"), kong.Description(about), kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}))
+	if err != nil {
+		panic(err) // the struct above is wrong
+	}
+	k, err := parser.Parse(arguments(os.Args[1:]))
+	parser.FatalIfErrorf(err)
 	if err := k.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "hookline:", err)
+		if !errors.Is(err, errSilent) {
+			fmt.Fprintln(os.Stderr, "hookline:", err)
+		}
 		os.Exit(1)
 	}
+}
+
+// arguments lets `hookline -c config.ini` run the server as `MediaServer -c config.ini` does, and shows the help to
+// who gives nothing.
+func arguments(args []string) []string {
+	switch {
+	case len(args) == 0:
+		return []string{"--help"}
+	case args[0] == "-v":
+		return []string{"version"}
+	case strings.HasPrefix(args[0], "-") && args[0] != "-h" && args[0] != "--help":
+		return append([]string{"serve"}, args...)
+	}
+	return args
+}
+
+type versionCmd struct{}
+
+// Run implements the command.
+func (versionCmd) Run() error {
+	fmt.Println("hookline", version)
+	return nil
 }

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type eventsCmd struct {
+	URL    string `default:"http://127.0.0.1:8080" env:"HOOKLINE_URL" help:"The server's HTTP address."`
+	Secret string `env:"HOOKLINE_API_SECRET" help:"api.secret; default: read from ./data/identity.ini."`
+
+	Ls   eventsLsCmd   `cmd:"" help:"List events, oldest first."`
+	Show eventsShowCmd `cmd:"" help:"Show one event with its body."`
+	Tail eventsTailCmd `cmd:"" help:"Follow events as they become durable."`
+}
+
+type filterFlags struct {
+	Stream string    `help:"Stream key, like __defaultVhost__/live/test, or live/test."`
+	Type   []string  `help:"Only these types, like on_stream_changed; may be given several times."`
+	Since  time.Time `format:"2006-01-02T15:04:05Z07:00" help:"Not before this time (RFC 3339)."`
+	JSON   bool      `help:"Print one JSON object per event."`
+}
+
+func (f *filterFlags) query() url.Values {
+	q := url.Values{}
+	if f.Stream != "" {
+		key := f.Stream
+		if strings.Count(key, "/") == 1 {
+			key = "__defaultVhost__/" + key
+		}
+		q.Set("stream", key)
+	}
+	for _, t := range f.Type {
+		q.Add("type", t)
+	}
+	if !f.Since.IsZero() {
+		q.Set("since", f.Since.Format(time.RFC3339Nano))
+	}
+	return q
+}
+
+type eventsLsCmd struct {
+	filterFlags
+	Limit int `default:"100" help:"At most this many."`
+}
+
+type eventsShowCmd struct {
+	ID string `arg:"" help:"The event's id."`
+}
+
+type eventsTailCmd struct {
+	filterFlags
+	Follow bool `default:"true" negatable:"" help:"Go on until interrupted."`
+}
+
+// get calls the API.
+func (c *eventsCmd) get(ctx context.Context, path string, q url.Values) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(c.URL, "/")+path+"?"+q.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	secret := c.Secret
+	if secret == "" {
+		secret = localSecret()
+	}
+	req.Header.Set("Authorization", "Bearer "+secret)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode != http.StatusOK {
+		defer res.Body.Close()
+		b, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
+		return nil, fmt.Errorf("%s: %s: %s", req.URL.Redacted(), res.Status, bytes.TrimSpace(b))
+	}
+	return res, nil
+}
+
+// localSecret reads the generated secret of a server that runs without a file in this directory.
+func localSecret() string {
+	b, err := os.ReadFile(filepath.Join("data", "identity.ini"))
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(b)) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok && strings.TrimSpace(k) == "secret" {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
+
+// Run implements the command.
+func (l *eventsLsCmd) Run(c *cli) error {
+	left, q := l.Limit, l.query()
+	for left > 0 {
+		q.Set("limit", strconv.Itoa(min(left, 1000)))
+		res, err := c.Events.get(context.Background(), "/api/v1/events", q)
+		if err != nil {
+			return err
+		}
+		var page struct {
+			Events []json.RawMessage `json:"events"`
+			Next   string            `json:"next"`
+		}
+		err = json.NewDecoder(res.Body).Decode(&page)
+		_ = res.Body.Close()
+		if err != nil {
+			return fmt.Errorf("events ls: %w", err)
+		}
+		for _, e := range page.Events {
+			printEvent(e, l.JSON)
+		}
+		left -= len(page.Events)
+		if page.Next == "" || len(page.Events) == 0 {
+			return nil
+		}
+		q.Set("cursor", page.Next)
+	}
+	return nil
+}
+
+// Run implements the command.
+func (s *eventsShowCmd) Run(c *cli) error {
+	res, err := c.Events.get(context.Background(), "/api/v1/events/"+url.PathEscape(s.ID), nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, 8<<20))
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, b, "", "  "); err != nil {
+		return fmt.Errorf("events show: %w", err)
+	}
+	fmt.Println(out.String())
+	return nil
+}
+
+// Run implements the command.
+func (t *eventsTailCmd) Run(c *cli) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	res, err := c.Events.get(ctx, "/api/v1/events/stream", t.query())
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		if data, ok := strings.CutPrefix(lines.Text(), "data:"); ok {
+			printEvent([]byte(strings.TrimSpace(data)), t.JSON)
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return lines.Err()
+}
+
+// printEvent prints one line.
+func printEvent(raw []byte, asJSON bool) {
+	if asJSON {
+		fmt.Println(string(raw))
+		return
+	}
+	var e struct {
+		ID, Type, Stream, Class, Publication string
+		Seq, Position                        uint64
+		Time                                 time.Time
+		Body                                 struct {
+			Schema, Reason string
+			Regist         *bool
+			Outcome        *struct {
+				Allowed bool
+				By      string
+			}
+		}
+	}
+	if err := json.Unmarshal(raw, &e); err != nil {
+		fmt.Println(string(raw))
+		return
+	}
+	extra := e.Body.Schema
+	switch {
+	case e.Body.Regist != nil && *e.Body.Regist:
+		extra += " register"
+	case e.Body.Regist != nil:
+		extra += " unregister"
+	case e.Body.Outcome != nil:
+		extra = fmt.Sprintf("allowed=%v by %s", e.Body.Outcome.Allowed, e.Body.Outcome.By)
+	case e.Body.Reason != "":
+		extra = e.Body.Reason
+	}
+	fmt.Printf("%s %8d %-6d %-9s %-22s %-32s %-24s %s\n", e.Time.Local().Format("15:04:05.000"), e.Position, e.Seq,
+		e.Class, e.Type, e.Stream, extra, e.ID)
+}
