@@ -305,12 +305,12 @@ func fromHex(s string) []byte {
 
 // tracks returns an H.264 and an AAC track.
 func tracks() (video, audio *media.Track) {
-	return &media.Track{
+	video = &media.Track{
 		Codec:  media.H264,
 		Config: fromHex("0142c028ffe100176742c028da01e0089f97011000003e90000ea600f1832a01000468ce0fc8"),
-	}, &media.Track{
-		Codec: media.AAC, Config: fromHex("1210"), SampleRate: 44100, Channels: 2, SampleBits: 16,
 	}
+	audio = &media.Track{Codec: media.AAC, Config: fromHex("1210"), SampleRate: 44100, Channels: 2, SampleBits: 16}
+	return video, audio
 }
 
 // picture returns a video frame with one slice of n bytes.
