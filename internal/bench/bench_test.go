@@ -1,0 +1,184 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if ran, err := RunChild(context.Background()); ran {
+		if err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func tinySizes() sizes {
+	return sizes{
+		keys: 50, warm: 40, pairs: 2, events: 200, outstanding: 100,
+		idleEvents: 5, idleGap: time.Millisecond, loadedFor: 50 * time.Millisecond,
+		troublePairs: 1, troubleEvents: 100, memoryKeys: 200, journaled: 500, raises: 200, scheduled: 200,
+	}
+}
+
+func TestRun(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "build", "bench.json")
+	var text bytes.Buffer
+	if err := run(t.Context(), Config{Out: out, Stdout: &text}, tinySizes()); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []map[string]any
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, r := range got {
+		name, _ := r["name"].(string)
+		names = append(names, name)
+		checkResult(t, r)
+		if !strings.Contains(text.String(), name) {
+			t.Errorf("%s is not in the table", name)
+		}
+	}
+	for _, name := range Names() {
+		if name == "delivery_latency" {
+			name = "idle_latency_p50"
+		}
+		if !slices.Contains(names, name) {
+			t.Errorf("no result %s in %v", name, names)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(out), "*"))
+	if err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func checkResult(t *testing.T, r map[string]any) {
+	t.Helper()
+	for _, member := range []string{"name", "unit"} {
+		if s, ok := r[member].(string); !ok || s == "" {
+			t.Errorf("%v: member %s is %v", r, member, r[member])
+		}
+	}
+	if _, ok := r["value"].(float64); !ok {
+		t.Errorf("%v: value is %v", r, r["value"])
+	}
+	_, aimed := r["aim"].(float64)
+	_, judged := r["met"].(bool)
+	if _, ok := r["aim"]; !ok || aimed != judged || aimed != slices.ContainsFunc(benchmarks(), func(b Benchmark) bool {
+		return b.Name == r["name"] && b.Aim != (Aim{})
+	}) {
+		t.Errorf("%v: aim %v, met %v", r["name"], r["aim"], r["met"])
+	}
+}
+
+func TestOnly(t *testing.T) {
+	var text bytes.Buffer
+	err := run(t.Context(), Config{Only: []string{"nothing"}, Stdout: &text}, tinySizes())
+	if !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "raise_cost") {
+		t.Errorf("error %v does not name the benchmarks", err)
+	}
+	if err := run(t.Context(), Config{Only: []string{"raise_cost"}, Stdout: &text}, tinySizes()); err != nil {
+		t.Fatal(err)
+	}
+	if s := text.String(); !strings.Contains(s, "raise_cost") || strings.Contains(s, "delivery") {
+		t.Errorf("printed:\n%s", s)
+	}
+}
+
+func TestAim(t *testing.T) {
+	for _, tt := range []struct {
+		aim Aim
+		v   float64
+		met bool
+	}{
+		{atLeast(0.75), 0.75, true}, {atLeast(0.75), 0.74, false}, {atMost(2), 2, true}, {atMost(2), 2.1, false},
+	} {
+		r := Result{Value: tt.v}
+		if r.judge(tt.aim); *r.Met != tt.met {
+			t.Errorf("%+v with %v: met %v", tt.aim, tt.v, *r.Met)
+		}
+	}
+}
+
+func TestSpread(t *testing.T) {
+	for _, tt := range []struct {
+		in          []float64
+		lo, mid, hi float64
+	}{
+		{nil, 0, 0, 0}, {[]float64{3}, 3, 3, 3}, {[]float64{3, 1}, 1, 2, 3}, {[]float64{5, 1, 4}, 1, 4, 5},
+	} {
+		if lo, mid, hi := spread(tt.in); lo != tt.lo || mid != tt.mid || hi != tt.hi {
+			t.Errorf("%v: %v %v %v", tt.in, lo, mid, hi)
+		}
+	}
+}
+
+func TestFigure(t *testing.T) {
+	for _, tt := range []struct {
+		v    float64
+		want string
+	}{{0, "0"}, {12345.6, "12346"}, {0.7512, "0.751"}, {1.5, "1.50"}, {42.42, "42.4"}, {0.00001, "0.000010"}} {
+		if got := figure(&tt.v); got != tt.want {
+			t.Errorf("%v: %q, want %q", tt.v, got, tt.want)
+		}
+	}
+}
+
+// TestBodySize holds the bodies to the size that the figures claim.
+func TestBodySize(t *testing.T) {
+	pad, err := padding()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender := &accepting{}
+	r, err := openRig(rigConfig{journal: newDiscard(), url: nowhere, sender: sender, pad: pad})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.load(t.Context(), 200, 10, newStreams(20, "")); err != nil {
+		t.Error(err)
+	}
+	if err := r.close(); err != nil {
+		t.Error(err)
+	}
+	if n := sender.last.Load(); n < bodySize-10 || n > bodySize+10 {
+		t.Errorf("body of %d bytes", n)
+	}
+}
+
+// BenchmarkDelivery is our side of the first benchmark, for a profile.
+func BenchmarkDelivery(b *testing.B) {
+	s := fullSizes()
+	s.events = max(b.N, s.warm)
+	e, stop, err := newEnv(b.Context(), Config{}, s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	rate, err := e.delivery(b.Context())
+	b.StopTimer()
+	if err := errors.Join(err, stop()); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(rate, "events/s")
+}
