@@ -1,0 +1,216 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hookline/hookline/internal/delivery"
+	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/journal"
+	"github.com/hookline/hookline/internal/stream"
+)
+
+// Settings are the configuration values that the API itself obeys. They are asked for at every request.
+type Settings struct {
+	// Secret is api.secret; empty: nobody is let in.
+	Secret string
+	// AllowCrossDomains is http.allow_cross_domains.
+	AllowCrossDomains bool
+	// MaxReqSize is http.maxReqSize, the largest body in bytes. Default 40960.
+	MaxReqSize int64
+	// ForwardedIPHeader is http.forwarded_ip_header: the header in which a proxy names the client; empty: no proxy.
+	ForwardedIPHeader string
+	// CharSet is http.charSet. Default utf-8.
+	CharSet string
+	// NotFound is http.notFound, the body of a 404. Default: a page that names Hookline.
+	NotFound string
+	// EnableVhost is general.enableVhost; while it is off every lookup is in fact.DefaultVhost.
+	EnableVhost bool
+	// Debug is api.apiDebug: every request is logged, without the secret.
+	Debug bool
+}
+
+// ConfigStore is the configuration behind getServerConfig and setServerConfig.
+type ConfigStore interface {
+	// All returns every key "section.key" with its value.
+	All() map[string]string
+	// Set changes what it knows, ignores the rest and returns the number of keys whose value changed. With an error
+	// and changed == 0 nothing was changed; with an error and changed > 0 the change is in effect but was not saved.
+	Set(values map[string]string) (changed int, err error)
+}
+
+// Hub is the registry of streams. See stream.Hub.
+type Hub interface {
+	List(f stream.Filter) []stream.Info
+	Get(f stream.Filter) (stream.Info, bool)
+	Players(f stream.Filter) []stream.Player
+	CloseStreams(f stream.Filter, force bool, reason fact.EndReason) (hit, closed int)
+	Stats() stream.Stats
+}
+
+// EventReader reads the journal. See journal.Journal.
+type EventReader interface {
+	Info() journal.Info
+	Read(from uint64, lim journal.Limit) ([]*journal.Record, error)
+	ReadKey(key string, seq uint64, lim journal.Limit) ([]*journal.Record, error)
+	LastOfKey(key string) (*journal.Record, error)
+}
+
+// EndpointStats is one endpoint of webhooks and its state.
+type EndpointStats struct {
+	Name  string
+	Stats delivery.Stats
+}
+
+// Version is the answer to version.
+type Version struct {
+	BuildTime  string `json:"buildTime"`
+	BranchName string `json:"branchName"`
+	CommitHash string `json:"commitHash"`
+}
+
+// Deps are the neighbours of the API. Those that are not called optional are required.
+type Deps struct {
+	Settings func() Settings
+	// Allowed is http.allow_ip_range. Optional: every address is allowed.
+	Allowed  func(netip.Addr) bool
+	Config   ConfigStore
+	Hub      Hub
+	Sessions *Sessions
+	Journal  EventReader
+	// Broadcaster tells event streams of new records.
+	Broadcaster *Broadcaster
+	// Endpoints lists the endpoints of webhooks. Optional.
+	Endpoints func() []EndpointStats
+	// DeadLetters lists dead letters of one endpoint, or of all for "". Optional.
+	DeadLetters func(endpoint string) ([]delivery.DeadLetter, error)
+	Readiness   *Readiness
+	// Metrics is optional: without it there is no /metrics.
+	Metrics *Metrics
+	Version Version
+	// Restart ends the process so that its supervisor starts it again; called once, a second after restartServer was
+	// answered. Optional.
+	Restart func()
+	// Listeners is the number of listening sockets. Optional.
+	Listeners func() int
+	// Fallback serves the paths that are not the API's. Optional: 404.
+	Fallback http.Handler
+	// Logger is optional: slog.Default().
+	Logger *slog.Logger
+	// Heartbeat is the time between comments on an idle event stream. Default 15 s.
+	Heartbeat time.Duration
+	// WriteTimeout bounds one write to an event stream. Default 10 s.
+	WriteTimeout time.Duration
+	// MaxEventStreams is the number of event streams at a time. Default 64.
+	MaxEventStreams int
+}
+
+// API is the handler. See the package comment.
+type API struct {
+	deps   Deps
+	log    *slog.Logger
+	logins *logins
+	calls  map[string]*endpoint // by lower-case path
+	names  []string
+	load   cpuMeter
+
+	done    chan struct{} // closed by Close
+	streams chan struct{} // one token for each event stream
+
+	mu      sync.Mutex
+	closed  bool        // guarded by mu
+	restart *time.Timer // guarded by mu
+}
+
+// New returns the API. It panics when a required neighbour is missing.
+func New(deps Deps) *API {
+	if deps.Settings == nil || deps.Config == nil || deps.Hub == nil || deps.Sessions == nil ||
+		deps.Journal == nil || deps.Broadcaster == nil || deps.Readiness == nil {
+		panic("api: a required neighbour is missing")
+	}
+	if deps.Logger == nil {
+		deps.Logger = slog.Default()
+	}
+	if deps.Allowed == nil {
+		deps.Allowed = netip.Addr.IsValid
+	}
+	if deps.Heartbeat <= 0 {
+		deps.Heartbeat = 15 * time.Second
+	}
+	if deps.WriteTimeout <= 0 {
+		deps.WriteTimeout = 10 * time.Second
+	}
+	if deps.MaxEventStreams <= 0 {
+		deps.MaxEventStreams = 64
+	}
+	a := &API{
+		deps: deps, log: deps.Logger, logins: newLogins(), calls: map[string]*endpoint{},
+		done: make(chan struct{}), streams: make(chan struct{}, deps.MaxEventStreams),
+	}
+	a.register()
+	return a
+}
+
+// Close ends all event streams and a restart that was asked for but has not begun. It is idempotent and does not
+// wait for handlers; http.Server.Shutdown does.
+func (a *API) Close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return
+	}
+	a.closed = true
+	close(a.done)
+	if a.restart != nil {
+		a.restart.Stop()
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	switch {
+	case len(path) >= len(indexPrefix) && strings.EqualFold(path[:len(indexPrefix)], indexPrefix),
+		strings.EqualFold(path, indexRoot):
+		a.serveIndex(w, r)
+	case strings.HasPrefix(path, v1Prefix):
+		a.serveV1(w, r)
+	case path == "/healthz":
+		a.serveHealth(w, r)
+	case path == "/readyz":
+		a.serveReady(w, r)
+	case path == "/metrics" && a.deps.Metrics != nil:
+		a.serveMetrics(w, r)
+	case a.deps.Fallback != nil:
+		a.deps.Fallback.ServeHTTP(w, r)
+	default:
+		s := a.settings()
+		a.notFound(w, &s)
+	}
+}
+
+// settings returns the settings with defaults.
+func (a *API) settings() Settings {
+	s := a.deps.Settings()
+	if s.MaxReqSize <= 0 {
+		s.MaxReqSize = 40960
+	}
+	if s.CharSet == "" {
+		s.CharSet = "utf-8"
+	}
+	if s.NotFound == "" {
+		s.NotFound = `<html><head><title>404 Not Found</title></head><body bgcolor="white"><center><h1>` +
+			`您访问的资源不存在！</h1></center><hr><center>Hookline</center></body></html>`
+	}
+	return s
+}
+
+func (a *API) notFound(w http.ResponseWriter, s *Settings) {
+	w.Header().Set("Content-Type", "text/html; charset="+s.CharSet)
+	w.WriteHeader(http.StatusNotFound)
+	_, _ = w.Write([]byte(s.NotFound)) // the client has left
+}

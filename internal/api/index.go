@@ -1,0 +1,241 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	indexRoot   = "/index/"
+	indexPrefix = "/index/api/"
+	// answerTimeout is the time in which a client has to take an answer.
+	answerTimeout = 30 * time.Second
+)
+
+// Code is the code of an answer of /index/api.
+type Code int
+
+// The codes of ZLMediaKit.
+const (
+	CodeSuccess     Code = 0
+	CodeOtherFailed Code = -1
+	CodeAuthFailed  Code = -100
+	CodeInvalidArgs Code = -300
+	CodeException   Code = -400
+	CodeNotFound    Code = -500
+)
+
+// answer is an object with an int code.
+type answer = map[string]any
+
+// callError is an answer that is not a success.
+type callError struct {
+	code Code
+	msg  string
+}
+
+// Error implements error.
+func (e *callError) Error() string { return e.msg }
+
+func errNoStream() error { return &callError{CodeNotFound, "can not find the stream"} }
+
+// endpoint is one call of /index/api.
+type endpoint struct {
+	name     string
+	required []string
+	// open needs neither an allowed address nor the secret.
+	open   bool
+	handle func(*call) (any, error)
+}
+
+// call is a request to an endpoint.
+type call struct {
+	api      *API
+	w        http.ResponseWriter
+	r        *http.Request
+	settings Settings
+	*params
+}
+
+// register fills the table of calls.
+func (a *API) register() {
+	tuple := []string{"schema", "vhost", "app", "stream"}
+	list := []endpoint{
+		{name: "close_stream", required: tuple, handle: closeStream},
+		{name: "close_streams", handle: closeStreams},
+		{name: "getAllSession", handle: getAllSession},
+		{name: "getApiList", handle: getAPIList},
+		{name: "getMediaInfo", required: tuple, handle: getMediaInfo},
+		{name: "getMediaList", handle: getMediaList},
+		{name: "getMediaPlayerList", required: tuple, handle: getMediaPlayerList},
+		{name: "getServerConfig", handle: getServerConfig},
+		{name: "getStatistic", handle: getStatistic},
+		{name: "getThreadsLoad", handle: getThreadsLoad("event poller")},
+		{name: "getWorkThreadsLoad", handle: getThreadsLoad("work poller")},
+		{name: "isMediaOnline", required: tuple, handle: isMediaOnline},
+		{name: "kick_session", required: []string{"id"}, handle: kickSession},
+		{name: "kick_sessions", handle: kickSessions},
+		{name: "login", required: []string{"digest"}, open: true, handle: logIn},
+		{name: "logout", open: true, handle: logOut},
+		{name: "restartServer", handle: restartServer},
+		{name: "setServerConfig", handle: setServerConfig},
+		{name: "version", handle: version},
+	}
+	a.names = []string{indexRoot}
+	a.calls[indexRoot] = &endpoint{handle: getAPIList}
+	for _, e := range list {
+		a.names = append(a.names, indexPrefix+e.name)
+		a.calls[strings.ToLower(indexPrefix+e.name)] = &e
+	}
+}
+
+// serveIndex serves /index/api.
+func (a *API) serveIndex(w http.ResponseWriter, r *http.Request) {
+	s := a.settings()
+	crossDomain(w, r, &s)
+	e := a.calls[strings.ToLower(r.URL.Path)]
+	if e == nil {
+		a.notFound(w, &s)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	switch r.Method {
+	case http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete:
+	case http.MethodOptions:
+		w.Header().Set("Allow", indexMethods)
+		w.WriteHeader(http.StatusOK)
+		return
+	default:
+		w.Header().Set("Allow", indexMethods)
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	p, err := readParams(w, r, s.MaxReqSize)
+	if err != nil {
+		w.Header().Set("Connection", "close")
+		status := http.StatusOK
+		if errors.Is(err, errTooLarge) {
+			status = http.StatusRequestEntityTooLarge
+		}
+		a.answer(w, &s, status, answer{"code": CodeInvalidArgs, "msg": err.Error()})
+		return
+	}
+	a.run(e, &call{api: a, w: w, r: r, settings: s, params: p})
+}
+
+// run checks the caller and the parameters, makes the call and answers.
+func (a *API) run(e *endpoint, c *call) {
+	var result any
+	err := c.check(e)
+	if err == nil {
+		result, err = e.handle(c)
+	}
+	code := CodeSuccess
+	if err != nil {
+		var failed *callError
+		if !errors.As(err, &failed) {
+			failed = &callError{CodeException, err.Error()}
+		}
+		code = failed.code
+		m := answer{"code": failed.code, "msg": failed.msg}
+		if failed.code == CodeAuthFailed {
+			challenge := a.logins.challenge()
+			m["cookie"] = challenge
+			setCookie(c.w, c.r, cookieChallenge, challenge, challengeLife)
+		}
+		result = m
+	}
+	if c.settings.Debug {
+		a.log.InfoContext(c.r.Context(), "api call", "path", indexPrefix+e.name, "peer", c.r.RemoteAddr,
+			"params", c.loggable(), "code", int(code))
+	}
+	a.answer(c.w, &c.settings, http.StatusOK, result)
+}
+
+// check applies the secret rules and looks for required parameters.
+func (c *call) check(e *endpoint) error {
+	if !e.open {
+		if !c.api.allowed(c.r, &c.settings) {
+			return &callError{CodeAuthFailed, "Your ip is not allowed to access the service."}
+		}
+		if !same(c.text("secret"), c.settings.Secret) &&
+			!c.api.logins.valid(cookieOf(c.r, cookieLogin), c.settings.Secret) {
+			return &callError{CodeAuthFailed, "Please login first"}
+		}
+	}
+	if c.missing(e.required) {
+		return &callError{CodeInvalidArgs, `Required parameter missed: "` + strings.Join(e.required, `","`) + `"`}
+	}
+	return nil
+}
+
+// loggable returns names and values of the parameters without secrets.
+func (c *call) loggable() []string {
+	out := make([]string, 0, len(c.values))
+	for key, v := range c.values {
+		if key == "digest" || strings.Contains(key, "secret") || strings.Contains(key, "pass") ||
+			strings.Contains(key, "token") || strings.Contains(key, "pwd") || strings.Contains(key, "on_") {
+			out = append(out, v.name+"=***")
+			continue
+		}
+		out = append(out, v.name+"="+v.value[:min(len(v.value), 256)])
+	}
+	slices.Sort(out)
+	return out
+}
+
+// answer writes a JSON object.
+func (a *API) answer(w http.ResponseWriter, s *Settings, status int, v any) {
+	b, err := marshal(v)
+	if err != nil {
+		a.log.Error("api: answer has no JSON form", "err", err)
+		b = []byte(`{"code":-400,"msg":"internal error"}`)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json; charset="+s.CharSet)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout)) // not every writer has one
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // the client has left
+}
+
+// marshal is json.Marshal without escapes for HTML: URLs stay readable.
+func marshal(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
+
+const indexMethods = "GET, POST, PUT, DELETE, OPTIONS"
+
+// crossDomain answers the questions of browsers.
+func crossDomain(w http.ResponseWriter, r *http.Request, s *Settings) {
+	h := w.Header()
+	h.Set("Server", "Hookline")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if !s.AllowCrossDomains {
+		return
+	}
+	h.Add("Vary", "Origin")
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
+	if r.Method == http.MethodOptions {
+		h.Set("Access-Control-Allow-Methods", indexMethods)
+		if want := r.Header.Get("Access-Control-Request-Headers"); want != "" {
+			h.Set("Access-Control-Allow-Headers", want)
+		}
+		h.Set("Access-Control-Max-Age", "86400")
+	}
+}

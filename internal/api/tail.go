@@ -1,0 +1,200 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/hookline/hookline/internal/journal"
+)
+
+const (
+	// tailRecords is the number of records between two looks at the client, and tailBytes about the size of a write.
+	tailRecords = 256
+	tailBytes   = 256 << 10
+)
+
+// streamEvents serves server-sent events (the HTML standard, section 9.2): what is journaled from now on, or behind
+// Last-Event-ID, or from the parameter cursor on.
+//
+// A message's id is its position and its data an event as in the list. A message of type "gap" says that the client
+// misses something: {"from":n,"to":m,"reason":"retention"}, positions which the journal has no more; or reason "reset"
+// when the id is of another journal, which is then sent from its beginning.
+func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) {
+	f, from, err := a.tailStart(r)
+	if err != nil {
+		a.problem(w, http.StatusBadRequest, ProblemParameter, err.Error())
+		return
+	}
+	select {
+	case <-a.done:
+		a.problem(w, http.StatusServiceUnavailable, ProblemStopping, "the server is stopping")
+		return
+	default:
+	}
+	select {
+	case a.streams <- struct{}{}:
+		defer func() { <-a.streams }()
+	default:
+		w.Header().Set("Retry-After", "5")
+		a.problem(w, http.StatusServiceUnavailable, ProblemBusy, "too many event streams")
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no") // nginx in between passes messages on at once
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return
+	}
+	t := &tail{api: a, w: w, rc: http.NewResponseController(w), f: f, next: from}
+	if err := t.run(r.Context()); err != nil {
+		a.log.DebugContext(r.Context(), "event stream ended", "peer", r.RemoteAddr, "err", err)
+	}
+}
+
+// tailStart reads the filter and the position at which a stream begins.
+func (a *API) tailStart(r *http.Request) (f eventFilter, from uint64, err error) {
+	q := r.URL.Query()
+	if f, err = newEventFilter(q); err != nil {
+		return f, 0, err
+	}
+	info := a.deps.Journal.Info()
+	from, err = number(q, "cursor", info.Last+1)
+	if id := r.Header.Get("Last-Event-ID"); id != "" && err == nil {
+		seen, bad := strconv.ParseUint(id, 10, 63)
+		if bad != nil {
+			return f, 0, &badParameter{"Last-Event-ID", "a position"}
+		}
+		from = seen + 1
+	}
+	return f, max(from, 1), err
+}
+
+// tail is one event stream. It is used by one goroutine.
+type tail struct {
+	api  *API
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+	f    eventFilter
+	next uint64 // position
+	buf  bytes.Buffer
+}
+
+// run writes until the client leaves, is too slow, or the API is closed.
+func (t *tail) run(ctx context.Context) error {
+	t.buf.WriteString(": hookline\n\n")
+	if info := t.api.deps.Journal.Info(); t.next > info.Last+1 {
+		t.gap(info.Last+1, t.next-1, "reset")
+		t.next = max(info.First, 1)
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	beat := time.NewTicker(t.api.deps.Heartbeat)
+	defer beat.Stop()
+	for {
+		wake, err := t.advance()
+		if err != nil {
+			return err
+		}
+		if wake != nil { // at the tail of the log
+			select {
+			case <-wake:
+				continue
+			case <-beat.C:
+				t.buf.WriteString(":\n\n")
+				if err := t.flush(); err != nil {
+					return err
+				}
+			case <-ctx.Done():
+				return nil
+			case <-t.api.done:
+				return nil
+			}
+			continue
+		}
+		select { // a long way through what does not match: the client must not think that nobody is there
+		case <-beat.C:
+			t.buf.WriteString(":\n\n")
+			if err := t.flush(); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		case <-t.api.done:
+			return nil
+		default:
+		}
+	}
+}
+
+// advance writes the next records. When there are none it says when to look again.
+func (t *tail) advance() (<-chan struct{}, error) {
+	recs, wake := t.api.deps.Broadcaster.after(t.next, tailRecords)
+	if recs == nil {
+		var err error
+		if recs, err = t.api.deps.Journal.Read(t.next, journal.Limit{Records: tailRecords}); err != nil {
+			return nil, err
+		}
+		if len(recs) == 0 {
+			return wake, nil
+		}
+	}
+	if first := recs[0].Position; first > t.next {
+		t.gap(t.next, first-1, "retention")
+	}
+	for _, r := range recs {
+		t.next = r.Position + 1
+		if !t.f.matches(r) {
+			continue
+		}
+		if err := t.message(r); err != nil {
+			return nil, err
+		}
+		if t.buf.Len() >= tailBytes {
+			if err := t.flush(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, t.flush()
+}
+
+// message appends one event. Its JSON is on one line.
+func (t *tail) message(r *journal.Record) error {
+	b, err := marshal(eventOf(r))
+	if err != nil {
+		return err
+	}
+	t.buf.WriteString("id: ")
+	t.buf.WriteString(strconv.FormatUint(r.Position, 10))
+	t.buf.WriteString("\ndata: ")
+	t.buf.Write(b)
+	t.buf.WriteString("\n\n")
+	return nil
+}
+
+func (t *tail) gap(from, to uint64, reason string) {
+	t.buf.WriteString(`event: gap` + "\n" + `data: {"from":`)
+	t.buf.WriteString(strconv.FormatUint(from, 10))
+	t.buf.WriteString(`,"to":`)
+	t.buf.WriteString(strconv.FormatUint(to, 10))
+	t.buf.WriteString(`,"reason":"` + reason + "\"}\n\n")
+}
+
+// flush sends what was appended. A client that does not take it in time is cut.
+func (t *tail) flush() error {
+	if t.buf.Len() == 0 {
+		return nil
+	}
+	_ = t.rc.SetWriteDeadline(time.Now().Add(t.api.deps.WriteTimeout)) // not every writer has one
+	_, err := t.w.Write(t.buf.Bytes())
+	t.buf.Reset()
+	if err != nil {
+		return err
+	}
+	return t.rc.Flush()
+}
