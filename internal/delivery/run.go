@@ -80,6 +80,9 @@ func (e *Endpoint) untilNext() time.Duration {
 	if e.dirty {
 		at(e.lastSave.Add(checkpointEvery))
 	}
+	if e.storeFailed || e.next <= e.tail && e.held < e.cfg.Window {
+		d = min(d, time.Second) // the journal could not be read or written
+	}
 	for _, t := range e.targets {
 		if t.first != nil && !t.down {
 			d = min(d, slowCheck)
@@ -287,14 +290,19 @@ func (e *Endpoint) checkpoint(final bool) {
 		return
 	}
 	ops := e.placeOps(e.cursor)
-	clear(e.parkedDirty)
-	clear(e.gapsDirty)
+	parked, gaps := e.parkedDirty, e.gapsDirty
+	e.parkedDirty, e.gapsDirty = map[string]struct{}{}, map[string]struct{}{}
 	e.dirty, e.lastSave = false, time.Now()
 	e.mu.Unlock()
 	err := e.deps.Store.SetState(ops, final)
 	e.mu.Lock()
-	if err != nil && !e.storeFailed {
-		e.log.Error("can't write the endpoint's place; a restart sends more again", "err", err)
+	if err != nil {
+		if !e.storeFailed {
+			e.log.Error("can't write the endpoint's place; a restart sends more again", "err", err)
+		}
+		e.dirty = true
+		maps.Copy(e.parkedDirty, parked)
+		maps.Copy(e.gapsDirty, gaps)
 	}
 	e.storeFailed = err != nil
 	e.mu.Unlock()

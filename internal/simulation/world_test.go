@@ -35,6 +35,7 @@ type plan struct {
 	outages   int
 	badKey    bool // one key fails for a while
 	retention bool
+	diskFail  bool // writes fail before a crash
 	gapURL    bool
 	gone      bool
 	window    int
@@ -49,7 +50,7 @@ func newPlan(r *rand.Rand) plan {
 		latency: time.Duration(r.IntN(20)) * time.Millisecond, delay: time.Duration(1+r.IntN(100)) * time.Millisecond,
 		fail: pick(0, 0.05, 0.3), reject: pick(0, 0, 0.02, 0.6), garbage: pick(0, 0, 0.05), hang: pick(0, 0, 0.02, 0.1),
 		lost: pick(0, 0.05, 0.2), outages: r.IntN(3), badKey: r.IntN(2) == 0, retention: r.IntN(5) == 0,
-		gapURL: r.IntN(2) == 0, gone: r.IntN(20) == 0, window: []int{4, 32, 1000}[r.IntN(3)], slots: 1 + r.IntN(8),
+		diskFail: r.IntN(4) == 0, gapURL: r.IntN(2) == 0, gone: r.IntN(20) == 0, window: []int{4, 32, 1000}[r.IntN(3)], slots: 1 + r.IntN(8),
 	}
 }
 
@@ -254,7 +255,10 @@ func (w *world) verdict(b *ordercheck.Body) string {
 		p    float64
 		what string
 	}{
-		{w.plan.fail, "500"}, {w.plan.reject, "404"}, {w.plan.garbage, "garbage"}, {w.plan.hang, "hang"},
+		{w.plan.fail, "500"},
+		{w.plan.reject, "404"},
+		{w.plan.garbage, "garbage"},
+		{w.plan.hang, "hang"},
 		{w.plan.lost, "lost"},
 	} {
 		if x < c.p {
