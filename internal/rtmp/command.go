@@ -145,8 +145,6 @@ const (
 	codePause   = "NetStream.Pause.Notify"
 	codeUnpause = "NetStream.Unpause.Notify"
 	codeSeek    = "NetStream.Seek.Notify"
-
-	codeDataStart = "NetStream.Data.Start"
 )
 
 // StatusError is a refusal or another error that the peer stated as a status object.

@@ -84,8 +84,6 @@ func (s *session) startPlay(reset bool) error {
 			dst = appendStatus(dst, levelStatus, codePlayReset, "Playing and resetting stream.")
 		}
 		dst = appendStatus(dst, levelStatus, codePlayStart, "Started playing stream.")
-		dst = appendData(dst, ChunkSize, "|RtmpSampleAccess", true, true)
-		dst = appendData(dst, ChunkSize, "onStatus", amf.Object{{Name: "code", Value: codeDataStart}})
 		return appendStatus(dst, levelStatus, codePlayPublish, "The stream is published.")
 	})
 }

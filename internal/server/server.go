@@ -47,22 +47,19 @@ type Server struct {
 	log   *slog.Logger
 	store *config.Store
 
-	journal  *pebble.Journal
-	seq      *sequencer.Sequencer
-	ep       *delivery.Endpoint
-	decide   *decision.Service
-	hub      *stream.Hub
-	rtmp     *rtmp.Server
-	live     *httplive.Handler
-	http     *http.Server
-	web      *web
-	sessions *sessionList
+	journal *pebble.Journal
+	seq     *sequencer.Sequencer
+	ep      *delivery.Endpoint
+	decide  *decision.Service
+	hub     *stream.Hub
+	rtmp    *rtmp.Server
+	live    *httplive.Handler
+	http    *http.Server
+	web     *web
 
 	deliverer, asker *webhook.Client
 
 	rtmpListener, httpListener net.Listener
-	ids                        atomic.Uint64
-	open, stopping             atomic.Bool
 	diskFull                   atomic.Bool
 	started                    time.Time
 	failed                     chan error
@@ -120,7 +117,7 @@ func (s *Server) configure() error {
 	if names := c.Unimplemented(); len(names) > 0 {
 		s.log.Warn("these keys are accepted, but their feature does not exist yet", "keys", names)
 	}
-	s.sessions = newSessionList()
+	s.web = newWeb()
 	return nil
 }
 
@@ -147,20 +144,19 @@ func (s *Server) openEvents() error {
 	s.asker = webhook.New(webhook.Config{UserAgent: agent, MaxRedirects: redirects(c.Delivery.MaxRedirects)})
 	s.onFailure(s.deliverer.Close)
 	s.onFailure(s.asker.Close)
-	s.web = newWeb(s)
 	var err error
 	s.seq, err = sequencer.Open(sequencer.Config{
 		Source: c.General.MediaServerID, Admission: s.admission, Logger: s.log,
 	}, s.journal, func(recs []*journal.Record) {
 		s.ep.Feed(recs)
-		s.web.publish(recs)
+		s.web.tail.Publish(recs)
 	})
 	if err != nil {
 		return err
 	}
 	s.onFailure(s.seq.Close)
 	s.ep, err = delivery.NewEndpoint(endpointConfig(c), delivery.Deps{
-		Store: s.journal, Stamper: s.seq, Sender: s.deliverer, Observer: s.web.deliveryObserver(), Logger: s.log,
+		Store: s.journal, Stamper: s.seq, Sender: s.deliverer, Observer: s.web.metrics.DeliveryObserver(), Logger: s.log,
 	}, s.seq.Stats().NextIndex)
 	if err != nil {
 		return err
@@ -194,7 +190,7 @@ func (s *Server) admission() error {
 func (s *Server) openMedia() error {
 	c := s.store.Config()
 	s.decide = decision.New(decisionConfig(c), decision.Deps{
-		Sequence: stamps{s.seq}, Sender: s.asker, Observer: s.web.decisionObserver(),
+		Sequence: stamps{s.seq}, Sender: s.asker, Observer: s.web.metrics.DecisionObserver(),
 		Barrier: barrier{seq: s.seq, ep: s.ep, max: c.Delivery.Barrier},
 	})
 	formats := append(rtmp.Formats(c.RTMP.Enhanced), httplive.Formats(c.RTMP.Enhanced)...)
@@ -203,18 +199,11 @@ func (s *Server) openMedia() error {
 	s.rtmp = rtmp.New(rtmp.Config{
 		Handshake: c.RTMP.Handshake, KeepAlive: c.RTMP.KeepAlive, MaxConnections: c.Limits.MaxConnections,
 		MaxPerIP: c.Limits.MaxConnectionsPerIP, EnableVhost: c.General.EnableVhost,
-		Registry: rtmpSessions{s.sessions}, NewID: s.newSessionID, Logger: s.log,
+		Registry: rtmpSessions{s.web.sessions}, NewID: s.web.sessions.NewID, Logger: s.log,
 	}, rtmp.HubOf(s.hub))
 	s.onFailure(s.rtmp.Close)
 	s.live = httplive.New(s.liveConfig(c), s.hub)
-	s.http = s.web.server()
-	return nil
-}
-
-// newSessionID returns an id in ZLMediaKit's form, unique in the process.
-func (s *Server) newSessionID() string {
-	n := s.ids.Add(1)
-	return strconv.FormatUint(1+n%8, 10) + "-" + strconv.FormatUint(n, 10)
+	return s.openWeb()
 }
 
 // bind takes the ports, so that one that is in use is found before anything is announced.
@@ -284,7 +273,7 @@ func (s *Server) serve() {
 	s.run(s.retention)
 	s.run(s.followDisk)
 	s.run(func() { s.store.Watch(s.ctx) })
-	s.open.Store(true)
+	s.web.ready.Listening()
 	s.log.Info("hookline is up", "version", s.opt.Version, "rtmp", s.RTMPAddr(), "http", s.HTTPAddr(),
 		"mediaServerId", s.store.Config().General.MediaServerID, "journal", s.store.Config().JournalDir())
 }
@@ -339,7 +328,7 @@ func (s *Server) Wait(ctx context.Context) error {
 
 // Stop ends the server in good order; see the package comment. It returns the first thing that went wrong.
 func (s *Server) Stop(ctx context.Context) error {
-	s.stopping.Store(true)
+	s.web.ready.Stopping()
 	s.log.Info("stopping")
 	limit := s.store.Config().Delivery.Drain
 	ctx, cancel := context.WithTimeout(ctx, limit+10*time.Second)
@@ -353,7 +342,7 @@ func (s *Server) Stop(ctx context.Context) error {
 
 func (s *Server) stopMedia(ctx context.Context) error {
 	hub := s.hub.Stop(ctx)
-	s.web.close()
+	s.web.api.Close()
 	short, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if err := s.http.Shutdown(short); err != nil {

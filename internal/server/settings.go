@@ -78,6 +78,6 @@ func hubConfig(c *config.Config) stream.Config {
 func (s *Server) liveConfig(c *config.Config) httplive.Config {
 	return httplive.Config{
 		EnableVhost: c.General.EnableVhost, AllowCrossDomains: c.HTTP.AllowCrossDomains,
-		SessionID: s.newSessionID, Registry: liveSessions{s.sessions},
+		SessionID: s.web.sessions.NewID, Registry: liveSessions{s.web.sessions},
 	}
 }

@@ -50,7 +50,7 @@ func (s *Server) sleep(d time.Duration, early func() bool) bool {
 // statistic returns ZLMediaKit's object counters. What has no counterpart here is 0.
 func (s *Server) statistic() map[string]int64 {
 	h := s.hub.Stats()
-	n := int64(s.sessions.count())
+	n := int64(len(s.web.sessions.List()))
 	return map[string]int64{
 		"MediaSource": int64(h.Sources), "MultiMediaSourceMuxer": int64(h.Publications),
 		"TcpServer": 2, "TcpSession": n, "Socket": n + 2, "UdpServer": 0, "UdpSession": 0, "TcpClient": 0,

@@ -2,42 +2,119 @@ package server
 
 import (
 	"net/http"
-	"sync"
-	"time"
+	"net/netip"
+	"runtime/debug"
 
-	"github.com/hookline/hookline/internal/decision"
+	"github.com/hookline/hookline/internal/api"
+	"github.com/hookline/hookline/internal/config"
 	"github.com/hookline/hookline/internal/delivery"
 	"github.com/hookline/hookline/internal/httplive"
-	"github.com/hookline/hookline/internal/journal"
 	"github.com/hookline/hookline/internal/rtmp"
 )
 
-type web struct{ s *Server }
-
-func newWeb(s *Server) *web { return &web{s} }
-
-func (w *web) publish([]*journal.Record)           {}
-func (w *web) deliveryObserver() delivery.Observer { return delivery.Observer{} }
-func (w *web) decisionObserver() decision.Observer { return nil }
-func (w *web) close()                              {}
-func (w *web) server() *http.Server {
-	return &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		w.s.live.ServeHTTP(rw, r)
-	})}
+// web is what of the HTTP side must exist before the event plane does.
+type web struct {
+	sessions *api.Sessions
+	metrics  *api.Metrics
+	tail     *api.Broadcaster
+	ready    *api.Readiness
+	api      *api.API
 }
 
-type sessionList struct {
-	mu sync.Mutex
-	n  int
+func newWeb() *web {
+	return &web{
+		sessions: api.NewSessions(), metrics: api.NewMetrics(), tail: api.NewBroadcaster(), ready: &api.Readiness{},
+	}
 }
 
-func newSessionList() *sessionList { return &sessionList{} }
-func (l *sessionList) count() int  { return l.n }
+// openWeb builds API and HTTP server over everything else.
+func (s *Server) openWeb() error {
+	c := s.store.Config()
+	s.web.ready.Journal = s.healthy
+	s.web.api = api.New(api.Deps{
+		Settings: func() api.Settings { return settings(s.store.Config()) },
+		Allowed:  func(a netip.Addr) bool { return s.store.Config().HTTP.AllowIPRange.Contains(a) },
+		Config:   configStore{s.store}, Hub: s.hub, Sessions: s.web.sessions, Journal: s.journal, Broadcaster: s.web.tail,
+		Endpoints: func() []api.EndpointStats {
+			return []api.EndpointStats{{Name: endpointName, Stats: s.ep.Stats()}}
+		},
+		DeadLetters: func(name string) ([]delivery.DeadLetter, error) { return delivery.ReadDeadLetters(s.journal, name) },
+		Readiness:   s.web.ready, Metrics: s.web.metrics, Version: buildVersion(s.opt.Version),
+		Restart: s.opt.Exit, Listeners: s.listeners, Fallback: s.live, Logger: s.log,
+	})
+	s.web.metrics.Watch(api.Sources{
+		Sequencer: s.seq.Stats, Hub: s.hub.Stats, Sessions: s.web.sessions, Journal: s.journal.Info, Healthy: s.healthy,
+		Version: buildVersion(s.opt.Version),
+		Endpoints: func() []api.EndpointStats {
+			return []api.EndpointStats{{Name: endpointName, Stats: s.ep.Stats()}}
+		},
+	})
+	s.http = api.NewServer(api.ServerConfig{
+		IdleTimeout: c.HTTP.KeepAlive, MaxConnections: c.Limits.MaxConnections, Logger: s.log,
+	}, s.web.api, s.web.sessions)
+	return nil
+}
 
-type rtmpSessions struct{ *sessionList }
+// healthy says whether events are journaled and publications admitted.
+func (s *Server) healthy() error {
+	if err := s.seq.Healthy(); err != nil {
+		return err
+	}
+	return s.admission()
+}
 
-func (rtmpSessions) Add(rtmp.Session) func() { return func() {} }
+func (s *Server) listeners() int {
+	n := 0
+	for _, open := range []bool{s.rtmpListener != nil, s.httpListener != nil} {
+		if open {
+			n++
+		}
+	}
+	return n
+}
 
-type liveSessions struct{ *sessionList }
+func settings(c *config.Config) api.Settings {
+	return api.Settings{
+		Secret: c.API.Secret, AllowCrossDomains: c.HTTP.AllowCrossDomains, MaxReqSize: c.HTTP.MaxReqSize,
+		ForwardedIPHeader: c.HTTP.ForwardedIPHeader, CharSet: c.HTTP.CharSet, NotFound: c.HTTP.NotFound,
+		EnableVhost: c.General.EnableVhost, Debug: c.API.Debug,
+	}
+}
 
-func (liveSessions) Add(httplive.Session) func() { return func() {} }
+type configStore struct{ *config.Store }
+
+func (s configStore) All() map[string]string { return s.Config().All() }
+
+// buildVersion fills ZLMediaKit's version answer from what the build knows.
+func buildVersion(version string) api.Version {
+	v := api.Version{BuildTime: "", BranchName: "hookline", CommitHash: version}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.time" {
+				v.BuildTime = s.Value
+			}
+		}
+	}
+	return v
+}
+
+// rtmpSessions and liveSessions list the sessions of the protocols.
+type rtmpSessions struct{ *api.Sessions }
+
+func (l rtmpSessions) Add(s rtmp.Session) (remove func()) {
+	return l.Sessions.Add(api.Session{
+		ID: s.ID, PeerIP: s.PeerIP, PeerPort: s.PeerPort, LocalIP: s.LocalIP, LocalPort: s.LocalPort, Type: s.Type,
+		TypeID: s.TypeID, Kick: s.Kick,
+	})
+}
+
+type liveSessions struct{ *api.Sessions }
+
+func (l liveSessions) Add(s httplive.Session) (remove func()) {
+	return l.Sessions.Add(api.Session{
+		ID: s.ID, PeerIP: s.PeerIP, PeerPort: s.PeerPort, LocalIP: s.LocalIP, LocalPort: s.LocalPort, Type: s.Type,
+		TypeID: s.TypeID, Kick: s.Kick,
+	})
+}
+
+var _ http.Handler = (*api.API)(nil)
