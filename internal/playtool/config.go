@@ -1,0 +1,75 @@
+package playtool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"time"
+)
+
+// MaxViewers is the largest Config.Viewers.
+const MaxViewers = 20_000
+
+// Config of a Run. Only URL is needed: it plays with one viewer until the stream or the context ends.
+type Config struct {
+	// URL is rtmp[s]://host[:port]/app/stream or http[s]://host[:port]/app/stream.live.flv, with parameters.
+	URL string
+	// Viewers at the same time. Default 1.
+	Viewers int
+	// Duration is how long a viewer plays, from its first byte of the stream on. Default 0: no limit.
+	Duration time.Duration
+	// Frames of audio and video together after which a viewer leaves; fewer are a failure. Default 0: no limit.
+	Frames int
+	// Stall is the time without media after which a viewer gives up; it may be noticed only after twice that. Default 10 s.
+	Stall time.Duration
+	// Timeout bounds the wait from the connection to the server's decision to play, which may include waiting for a
+	// publisher. Default 20 s.
+	Timeout time.Duration
+	// Discard counts bytes without looking into them.
+	Discard bool
+	// Out takes lines of progress and the report; nil: nothing. With JSON it takes the Result as one JSON object
+	// instead. Quiet leaves out the progress.
+	Out         io.Writer
+	JSON, Quiet bool
+}
+
+func (c Config) withDefaults() Config {
+	if c.Viewers == 0 {
+		c.Viewers = 1
+	}
+	if c.Stall == 0 {
+		c.Stall = 10 * time.Second
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 20 * time.Second
+	}
+	return c
+}
+
+// validate takes a Config with defaults.
+func (c *Config) validate() error {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return err
+	}
+	switch u.Scheme {
+	case "rtmp", "rtmps", "http", "https":
+	default:
+		return fmt.Errorf("%q: want rtmp://host/app/stream or http://host/app/stream.live.flv", c.URL)
+	}
+	switch {
+	case u.Host == "":
+		return fmt.Errorf("%q lacks a host", c.URL)
+	case c.Viewers < 1 || c.Viewers > MaxViewers:
+		return fmt.Errorf("%d viewers: allowed are 1 to %d", c.Viewers, MaxViewers)
+	case c.Duration < 0 || c.Stall < 0 || c.Timeout < 0 || c.Frames < 0:
+		return errors.New("duration, frames, stall and time-out must not be negative")
+	case c.Discard && c.Frames > 0:
+		return errors.New("frames are not counted when everything is discarded")
+	}
+	return nil
+}
+
+// rtmp says that the URL is one of RTMP.
+func (c *Config) rtmp() bool { return len(c.URL) > 4 && c.URL[:4] == "rtmp" }
