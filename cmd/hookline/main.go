@@ -10,7 +10,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-var version = "dev" //nolint:gochecknoglobals // set by the linker
+// version is set by the linker.
+var version = "dev"
 
 const about = `A streaming media server whose webhooks arrive in order and never get lost silently.
 

@@ -275,7 +275,7 @@ func (s *Server) serve() {
 	s.run(func() { s.store.Watch(s.ctx) })
 	s.web.ready.Listening()
 	s.log.Info("hookline is up", "version", s.opt.Version, "rtmp", s.RTMPAddr(), "http", s.HTTPAddr(),
-		"mediaServerId", s.store.Config().General.MediaServerID, "journal", s.store.Config().JournalDir())
+		"media_server_id", s.store.Config().General.MediaServerID, "journal", s.store.Config().JournalDir())
 }
 
 func (s *Server) run(f func()) {

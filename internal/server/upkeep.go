@@ -145,7 +145,7 @@ func (s *Server) watchDisk() {
 	}
 	if full {
 		s.log.Error("the journal's disk is nearly full: new publications are refused", "free_mb", free>>20,
-			"journal.min_free_mb", c.Journal.MinFreeBytes>>20)
+			"min_free_mb", c.Journal.MinFreeBytes>>20)
 	} else {
 		s.log.Info("the journal's disk has room again", "free_mb", free>>20)
 	}

@@ -188,7 +188,7 @@ func simulate(t *testing.T, seed uint64, change func(*plan)) (w *world, err erro
 func TestSimulation(t *testing.T) {
 	var events, duplicates, gaps, late int
 	for i := range *seeds {
-		seed := *first + uint64(i) //nolint:gosec // G115: a count
+		seed := *first + uint64(i)
 		w, err := simulate(t, seed, nil)
 		if err != nil {
 			t.Fatalf("seed %d (%+v): %v", seed, w.plan, err)
@@ -213,7 +213,7 @@ func TestSimulation(t *testing.T) {
 func TestControl(t *testing.T) {
 	caught, runs := 0, 50
 	for i := range runs {
-		w, _ := simulate(t, uint64(1000+i), func(p *plan) { //nolint:gosec // G115: a count
+		w, _ := simulate(t, uint64(1000+i), func(p *plan) {
 			p.unordered, p.slots, p.keys, p.crashes = true, 8, 3, 0
 		})
 		if w.check.Report().Violations[ordercheck.OutOfOrder] > 0 {

@@ -78,7 +78,7 @@ type world struct {
 }
 
 func newWorld(seed uint64, change func(*plan)) *world {
-	rnd := rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)) //nolint:gosec // G404: repeatable on purpose
+	rnd := rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15))
 	w := &world{
 		plan: newPlan(rnd), rnd: rnd, seen: map[string]map[uint64]bool{}, first: map[string][]uint64{},
 		named: map[string][]event.Gap{},
@@ -102,12 +102,6 @@ func (w *world) some(d time.Duration) time.Duration {
 		return 0
 	}
 	return time.Duration(w.rnd.Int64N(int64(d)))
-}
-
-func (w *world) chance(p float64) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.rnd.Float64() < p
 }
 
 func (w *world) urls() map[event.Type]string {
@@ -172,7 +166,7 @@ func (w *world) fail(err error) {
 // kill ends the process as SIGKILL does: what was not durable may or may not be there afterwards.
 func (w *world) kill() {
 	w.mu.Lock()
-	rnd := rand.New(rand.NewPCG(w.rnd.Uint64(), 1)) //nolint:gosec // G404: repeatable on purpose
+	rnd := rand.New(rand.NewPCG(w.rnd.Uint64(), 1))
 	w.mu.Unlock()
 	old := w.mem
 	w.mem = old.Crash(rnd)
