@@ -1,0 +1,117 @@
+package e2e
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/hookline/hookline/event"
+)
+
+// TestMedia: ffmpeg publishes a file, ffprobe and ffmpeg play it over RTMP and HTTP-FLV, and get every packet. The
+// players come first and wait, so that the expected number is exact.
+func TestMedia(t *testing.T) {
+	t.Parallel()
+	s, r := serve(t)
+	pcm := func(codec string) []string { return strings.Fields("-c:a " + codec + " -ar 8000 -ac 1") }
+	for _, tc := range []struct {
+		name string
+		args [][]string
+	}{
+		{"h264_aac", [][]string{picture(), tone(), h264("-bf 0"), {"-c:a", "aac"}}},
+		{"h264_bframes_aac", [][]string{picture(), tone(), h264("-bf 3 -b_strategy 0"), {"-c:a", "aac"}}},
+		{"h264_pcma", [][]string{picture(), tone(), h264("-bf 0"), pcm("pcm_alaw")}},
+		{"h264_pcmu", [][]string{picture(), tone(), h264("-bf 0"), pcm("pcm_mulaw")}},
+		{"audio_only", [][]string{tone(), {"-c:a", "aac"}}},
+		{"video_only", [][]string{picture(), h264("-bf 0")}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			file := encode(t, "in.flv", "2", tc.args...)
+			want := probe(t, file).packets()
+			players := map[string]*tool{
+				"rtmp": probe(t, s.rtmpURL(tc.name+"?by=ffprobe")),
+				"flv":  probe(t, s.flvURL(tc.name+"?by=ffprobe")),
+			}
+			// ffmpeg calls every end premature where no length was announced.
+			players["flv"].tolerate = "Stream ends prematurely"
+			decoders := []*tool{decode(t, s.rtmpURL(tc.name), nil), decode(t, "pipe:0", download(t, s.flvURL(tc.name)))}
+			r.await("the players of "+tc.name, 4, func(p *post) bool {
+				return p.hook == event.OnStreamNotFound && p.body.Event.Stream == key(tc.name)
+			})
+			push(t, file, s.rtmpURL(tc.name), "-re").output()
+			for protocol, c := range players {
+				comparePackets(t, protocol, c.packets(), want)
+			}
+			for _, c := range decoders {
+				c.output()
+			}
+			r.accept(event.OnPublicationEnded, tc.name)
+		})
+	}
+}
+
+// comparePackets demands the same packets of every kind, and one shift of time for all of them: what is in step stays
+// in step.
+func comparePackets(t *testing.T, protocol string, got, want map[string][]packet) {
+	t.Helper()
+	delete(got, "data") // metadata over RTMP shows as a stream of its own
+	if len(got) != len(want) {
+		t.Errorf("%s: %d kinds of packets, want %d", protocol, len(got), len(want))
+	}
+	shift, known := int64(0), false
+	for kind, w := range want {
+		g := got[kind]
+		if len(g) != len(w) {
+			t.Errorf("%s: %d %s packets of %d", protocol, len(g), kind, len(w))
+			continue
+		}
+		if !known {
+			shift, known = g[0].DTS-w[0].DTS, true
+		}
+		for i := range g {
+			expect := w[i]
+			expect.DTS += shift
+			expect.PTS += shift
+			if g[i] != expect {
+				t.Errorf("%s: %s packet %d is %+v, want %+v", protocol, kind, i, g[i], expect)
+				break
+			}
+			if i > 0 && g[i].DTS <= g[i-1].DTS {
+				t.Errorf("%s: %s packet %d: DTS %d after %d", protocol, kind, i, g[i].DTS, g[i-1].DTS)
+			}
+		}
+	}
+}
+
+// download gets a stream over HTTP, to be read while it comes.
+func download(t *testing.T, url string) io.Reader {
+	t.Helper()
+	r, w := io.Pipe()
+	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer close(done)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			w.CloseWithError(err)
+			return
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			w.CloseWithError(err)
+			return
+		}
+		defer res.Body.Close()
+		_, err = io.Copy(w, res.Body)
+		w.CloseWithError(err)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		_ = r.Close()
+		<-done
+	})
+	return r
+}
