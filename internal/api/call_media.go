@@ -26,10 +26,6 @@ func getMediaList(c *call) (any, error) {
 	objects := make([]fact.StreamObject, len(list))
 	for i := range list {
 		objects[i] = list[i].StreamObject
-		objects[i].Tracks = append([]fact.Track{}, objects[i].Tracks...)
-		for j := range objects[i].Tracks {
-			objects[i].Tracks[j].Loss = nil // ZLMediaKit has it in getMediaInfo only
-		}
 	}
 	return listed(objects), nil
 }
