@@ -2,12 +2,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/hookline/hookline/internal/bench"
 )
 
 // version is set by the linker.
@@ -29,6 +32,9 @@ Any key of config.ini can be set by environment: HOOKLINE_HOOK_ON_PLAY is hook.o
 type cli struct {
 	Serve       serveCmd       `cmd:"" help:"Run the server."`
 	Listen      listenCmd      `cmd:"" help:"Receive hooks: print them, check order and gaps per stream, misbehave on purpose."`
+	Publish     publishCmd     `cmd:"" help:"Publish over RTMP: an FLV file or a small generated stream."`
+	Play        playCmd        `cmd:"" help:"Play over RTMP or HTTP-FLV: count frames, check time stamps, report."`
+	Bench       benchCmd       `cmd:"" help:"Measure, as ratios to a raw ceiling of the same run."`
 	Events      eventsCmd      `cmd:"" help:"Look at the events of a running server."`
 	CheckConfig checkConfigCmd `cmd:"" help:"Check a config.ini and say what is wrong, unknown or not there yet."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
@@ -38,6 +44,13 @@ type cli struct {
 var errSilent = errors.New("failed")
 
 func main() {
+	if child, err := bench.RunChild(context.Background()); child { // the receiver, in a process of its own
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "hookline:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var c cli
 	parser, err := kong.New(&c, kong.Name("hookline"), kong.Description(about), kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}))
