@@ -31,6 +31,7 @@ Any key of config.ini can be set by environment: HOOKLINE_HOOK_ON_PLAY is hook.o
 // cli is the command line.
 type cli struct {
 	Serve       serveCmd       `cmd:"" help:"Run the server."`
+	Demo        demoCmd        `cmd:"" help:"See the product in a minute: faults, a crash, nothing lost, nothing out of order."`
 	Listen      listenCmd      `cmd:"" help:"Receive hooks: print them, check order and gaps per stream, misbehave on purpose."`
 	Publish     publishCmd     `cmd:"" help:"Publish over RTMP: an FLV file or a small generated stream."`
 	Play        playCmd        `cmd:"" help:"Play over RTMP or HTTP-FLV: count frames, check time stamps, report."`

@@ -145,7 +145,9 @@ type attempt struct {
 	t    *target
 	l    *lane
 	it   item
-	gaps int  // how many of the key's gaps the body names
+	gaps []storedGap // of the key, which the body names
+	prev uint64      // of the event
+	wait time.Duration
 	n    int  // number of the attempt, from 1
 	slow bool // counts against the failing share: the lane was failing, or it takes far longer than usual
 	cut  bool // ended early in favour of lanes that work
@@ -153,7 +155,7 @@ type attempt struct {
 	stop context.CancelFunc
 	at   time.Time
 	// Neighbours in the target's list of attempts, oldest first.
-	prev, next *attempt
+	older, newer *attempt
 }
 
 // laneHeap is a heap of lanes by retryAt.

@@ -100,7 +100,7 @@ func (e *Endpoint) untilNext() time.Duration {
 // full, and lanes wait for a slot, such attempts are ended, provided that the receiver answered others since they
 // began; while it answers nobody, one is ended now and then to find out whether it is one key or all.
 func (e *Endpoint) watchSlow(t *target, now time.Time) {
-	for a := t.first; a != nil; a = a.next {
+	for a := t.first; a != nil; a = a.newer {
 		age := now.Sub(a.at)
 		if age < minSlow {
 			return // the list is in order of age

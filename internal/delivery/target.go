@@ -87,9 +87,9 @@ func (t *target) popFailing() *lane {
 }
 
 func (t *target) link(a *attempt) {
-	a.prev, a.next = t.last, nil
+	a.older, a.newer = t.last, nil
 	if t.last != nil {
-		t.last.next = a
+		t.last.newer = a
 	} else {
 		t.first = a
 	}
@@ -97,17 +97,17 @@ func (t *target) link(a *attempt) {
 }
 
 func (t *target) unlink(a *attempt) {
-	if a.prev != nil {
-		a.prev.next = a.next
+	if a.older != nil {
+		a.older.newer = a.newer
 	} else {
-		t.first = a.next
+		t.first = a.newer
 	}
-	if a.next != nil {
-		a.next.prev = a.prev
+	if a.newer != nil {
+		a.newer.older = a.older
 	} else {
-		t.last = a.prev
+		t.last = a.older
 	}
-	a.prev, a.next = nil, nil
+	a.older, a.newer = nil, nil
 }
 
 // succeeded notes an answer that shows the receiver alive. It reports whether the URL was down until now.

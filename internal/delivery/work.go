@@ -102,7 +102,10 @@ func (e *Endpoint) begin(t *target, l *lane, slow bool) *attempt {
 	}
 	a := &attempt{e: e, t: t, l: l, it: l.queue[0], slow: slow, at: time.Now(), n: l.attempts}
 	a.ctx, a.stop = context.WithCancel(e.ctx)
-	a.gaps = len(e.gaps[l.key])
+	a.wait = e.cfg.Timeout
+	if a.it.rec != nil {
+		a.prev, a.gaps = e.prev(a.it.rec), e.gaps[l.key]
+	}
 	if slow {
 		t.slow++
 	} else {
@@ -151,12 +154,10 @@ func (e *Endpoint) request(a *attempt, buf []byte) (webhook.Request, []byte) {
 	switch {
 	case it.rec != nil:
 		env, body = envelopeOf(it.rec), it.rec.Body
-		e.mu.Lock()
-		env.prev = e.prev(it.rec)
-		for _, g := range e.gaps[a.l.key][:a.gaps] {
+		env.prev = a.prev
+		for _, g := range a.gaps {
 			env.gap = append(env.gap, g.Gap)
 		}
-		e.mu.Unlock()
 		if it.rec.Type == event.OnEventGap {
 			body = gapFact(it.rec.Key, recordGap(it.rec))
 		}
@@ -166,19 +167,20 @@ func (e *Endpoint) request(a *attempt, buf []byte) (webhook.Request, []byte) {
 		env, body = it.question.envelope(e.deps.Stamper), it.question.body
 	}
 	buf = appendBody(buf, body, &env)
-	return webhook.Request{URL: a.t.url, Header: header(env.stream, a.n), Body: buf, Timeout: e.timeout()}, buf
+	return webhook.Request{URL: a.t.url, Header: header(env.stream, a.n), Body: buf, Timeout: a.wait}, buf
 }
 
-func (e *Endpoint) timeout() time.Duration {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.cfg.Timeout
-}
+// defaultVhostHeader is the header of the first attempt of nearly every event. It is not changed by who gets it.
+var defaultVhostHeader = http.Header{"X-VHOST": {"__defaultVhost__"}} //nolint:gochecknoglobals // a constant
 
 // header returns X-VHOST for events of a stream, and the number of the attempt from the second on.
 func header(key string, n int) http.Header {
+	vhost, _, ok := strings.Cut(key, "/")
+	if n == 1 && vhost == "__defaultVhost__" {
+		return defaultVhostHeader
+	}
 	h := make(http.Header, 2)
-	if vhost, _, ok := strings.Cut(key, "/"); ok && vhost != "" {
+	if ok && vhost != "" {
 		h["X-VHOST"] = []string{vhost}
 	}
 	if n > 1 {
@@ -280,7 +282,7 @@ func (e *Endpoint) accepted(a *attempt, rep webhook.Reply, now time.Time, code i
 		if e.deps.Observer.Delivered != nil {
 			e.deps.Observer.Delivered(e.name, it.rec.Type, it.rec.Time)
 		}
-		e.gapsAccepted(l.key, a.gaps)
+		e.gapsAccepted(l.key, len(a.gaps))
 	case it.notice != nil:
 		e.noticeAccepted(l.key, it.notice)
 	default:

@@ -32,6 +32,8 @@ const (
 	maxBatch = 2048
 	// keysPerShard bounds the keys that are remembered in memory; an evicted key is read from the journal again.
 	keysPerShard = 2048
+	// maxKey leaves room for the prefixes under which a key appears in the journal's state.
+	maxKey = journal.MaxKey - 4096
 	// warnIndex: several SDKs parse hook_index into 32 bits.
 	warnIndex = 1 << 30
 )
@@ -273,6 +275,12 @@ func schemaOf(f fact.Fact) string {
 func (s *Sequencer) RaiseBody(meta fact.Meta, schema string, body []byte, f fact.Fact) {
 	if s.dead.Load() != nil || s.closed.Load() {
 		s.shed.Add(1) // never journaled, never shown; the next start compensates for what was live
+		return
+	}
+	if len(meta.Key) > maxKey || len(body) > journal.MaxBody {
+		// Sessions limit what a peer can say far below this.
+		s.log.Error("event: too large to be journaled", "type", meta.Type, "key_bytes", len(meta.Key), "body_bytes", len(body))
+		s.shed.Add(1)
 		return
 	}
 	sh := s.shardOf(meta.Key)
