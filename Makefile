@@ -10,11 +10,14 @@ TEST_TIMEOUT ?= 10m
 # Per fuzz target, and for all of them together (seconds).
 FUZZTIME     ?= 10
 FUZZTOTAL    ?= 600
+SEEDS        ?= 10000
+SEED         ?= 1
+KILLS        ?= 100
 # Arguments for run, demo and bench: make run ARGS="-c config.ini"
 ARGS         ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test bench lint fmt fuzz tools test-deps clean
+.PHONY: help build run demo test simulate kill-loop bench lint fmt fuzz tools test-deps clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +33,13 @@ demo: build ## the product in a minute: faults, a crash, and nothing lost or out
 
 test: test-deps ## vet, all tests with the race detector in random order, import rules
 	$(GO) vet ./...
-	$(GO) test -race -shuffle=on -timeout $(TEST_TIMEOUT) ./...
+	$(GO) test -race -shuffle=on -tags realclient -timeout $(TEST_TIMEOUT) ./...
+
+simulate: ## SEEDS runs of the event plane in virtual time, from seed SEED on
+	$(GO) test -count=1 -timeout 60m -v -run TestSimulation ./internal/simulation -seeds $(SEEDS) -seed $(SEED)
+
+kill-loop: test-deps ## the real binary killed KILLS times under load
+	HOOKLINE_E2E_KILLS=$(KILLS) $(GO) test -count=1 -timeout 60m -v -run Kill ./internal/e2e
 
 bench: build ## measure, and write build/bench.json
 	@mkdir -p build
