@@ -172,25 +172,43 @@ func (a *API) Close() {
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := r.URL.Path
+	serve := a.route(r.URL.Path)
+	// A deadline outlives its request: each sets its own. Not every writer has one.
+	deadline := http.NewResponseController(w).SetWriteDeadline
+	if serve == nil {
+		_ = deadline(time.Time{})
+		a.fallback(w, r)
+		return
+	}
+	_ = deadline(time.Now().Add(answerTimeout))
+	serve(w, r)
+}
+
+// route returns what serves a path of the API, nil for other paths.
+func (a *API) route(path string) http.HandlerFunc {
 	switch {
 	case len(path) >= len(indexPrefix) && strings.EqualFold(path[:len(indexPrefix)], indexPrefix),
 		strings.EqualFold(path, indexRoot):
-		a.serveIndex(w, r)
+		return a.serveIndex
 	case strings.HasPrefix(path, v1Prefix):
-		a.serveV1(w, r)
+		return a.serveV1
 	case path == "/healthz":
-		a.serveHealth(w, r)
+		return a.serveHealth
 	case path == "/readyz":
-		a.serveReady(w, r)
+		return a.serveReady
 	case path == "/metrics" && a.deps.Metrics != nil:
-		a.serveMetrics(w, r)
-	case a.deps.Fallback != nil:
-		a.deps.Fallback.ServeHTTP(w, r)
-	default:
-		s := a.settings()
-		a.notFound(w, &s)
+		return a.serveMetrics
 	}
+	return nil
+}
+
+func (a *API) fallback(w http.ResponseWriter, r *http.Request) {
+	if a.deps.Fallback != nil {
+		a.deps.Fallback.ServeHTTP(w, r)
+		return
+	}
+	s := a.settings()
+	a.notFound(w, &s)
 }
 
 // settings returns the settings with defaults.

@@ -198,7 +198,6 @@ func (a *API) answer(w http.ResponseWriter, s *Settings, status int, v any) {
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json; charset="+s.CharSet)
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout)) // not every writer has one
 	w.WriteHeader(status)
 	_, _ = w.Write(b) // the client has left
 }

@@ -162,7 +162,7 @@ func TestLogin(t *testing.T) {
 	}
 	cookie := func(rec *httptest.ResponseRecorder) *http.Cookie {
 		t.Helper()
-		list := rec.Result().Cookies() //nolint:bodyclose // a recorder's
+		list := rec.Result().Cookies()
 		if len(list) != 1 {
 			t.Fatalf("cookies: %v", list)
 		}
@@ -327,6 +327,12 @@ func TestFallback(t *testing.T) {
 		if rec := w.serve(request(t, "GET", path, "", "")); rec.Code != want {
 			t.Errorf("%s: %d, want %d", path, rec.Code, want)
 		}
+	}
+	s := &stuck{ResponseWriter: &discardWriter{h: http.Header{}}, deadline: make(chan time.Time, 2)}
+	w.api.ServeHTTP(s, request(t, "GET", "/healthz", "", ""))
+	w.api.ServeHTTP(s, request(t, "GET", "/live/a.live.flv", "", ""))
+	if d, none := <-s.deadline, <-s.deadline; d.IsZero() || !none.IsZero() {
+		t.Errorf("an answer's deadline must not cut the live stream behind it: %v, %v", d, none)
 	}
 	if rec := newWorld(t).serve(request(t, "GET", "/x", "", "")); rec.Code != 404 {
 		t.Errorf("no fallback: %d", rec.Code)

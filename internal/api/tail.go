@@ -95,28 +95,18 @@ func (t *tail) run(ctx context.Context) error {
 	}
 	beat := time.NewTicker(t.api.deps.Heartbeat)
 	defer beat.Stop()
+	ready := make(chan struct{})
+	close(ready)
 	for {
 		wake, err := t.advance()
 		if err != nil {
 			return err
 		}
-		if wake != nil { // at the tail of the log
-			select {
-			case <-wake:
-				continue
-			case <-beat.C:
-				t.buf.WriteString(":\n\n")
-				if err := t.flush(); err != nil {
-					return err
-				}
-			case <-ctx.Done():
-				return nil
-			case <-t.api.done:
-				return nil
-			}
-			continue
+		if wake == nil { // there is more, perhaps a long way through what does not match
+			wake = ready
 		}
-		select { // a long way through what does not match: the client must not think that nobody is there
+		select {
+		case <-wake:
 		case <-beat.C:
 			t.buf.WriteString(":\n\n")
 			if err := t.flush(); err != nil {
@@ -126,7 +116,6 @@ func (t *tail) run(ctx context.Context) error {
 			return nil
 		case <-t.api.done:
 			return nil
-		default:
 		}
 	}
 }

@@ -40,7 +40,6 @@ func (a *API) serveV1(w http.ResponseWriter, r *http.Request) {
 		a.streamEvents(w, r)
 		return
 	case path == "events":
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
 		a.listEvents(w, r)
 	case one && id != "" && !strings.Contains(id, "/"):
 		a.getEvent(w, r, id)
