@@ -16,7 +16,7 @@ import (
 type demoCmd struct {
 	JSON    bool   `help:"Print the result as one JSON object on standard output, and the progress on standard error."`
 	Seconds int    `default:"50" help:"How long it takes, about: 10 to 600."`
-	Streams int    `default:"48" help:"Publishers at a time: 8 to 1000."`
+	Streams int    `default:"48" help:"Publishers at a time: 8 to 500."`
 	Seed    uint64 `default:"1" help:"Decides what publishers do and whom faults hit."`
 	Keep    string `placeholder:"DIR" help:"Keep the server's journal and log in a new directory below DIR."`
 	NoColor bool   `help:"No colours; also with NO_COLOR in the environment."`

@@ -114,7 +114,8 @@ func (l *eventsLsCmd) Run(c *cli) error {
 		}
 		var page struct {
 			Events []json.RawMessage `json:"events"`
-			Next   string            `json:"next"`
+			Cursor json.Number       `json:"cursor"`
+			More   bool              `json:"more"`
 		}
 		err = json.NewDecoder(res.Body).Decode(&page)
 		_ = res.Body.Close()
@@ -125,10 +126,10 @@ func (l *eventsLsCmd) Run(c *cli) error {
 			printEvent(e, l.JSON)
 		}
 		left -= len(page.Events)
-		if page.Next == "" || len(page.Events) == 0 {
+		if !page.More {
 			return nil
 		}
-		q.Set("cursor", page.Next)
+		q.Set("cursor", page.Cursor.String())
 	}
 	return nil
 }
