@@ -15,7 +15,7 @@ const (
 	MinSeconds = 10
 	MaxSeconds = 600
 	MinStreams = 8
-	MaxStreams = 1000
+	MaxStreams = 500
 )
 
 // Times of the demo.
@@ -26,8 +26,9 @@ const (
 	grace       = 3 * time.Second        // protocol.continue_push_ms
 	graceMargin = 250 * time.Millisecond // by which a resume must have come earlier to be one for certain
 	hookTimeout = 1500 * time.Millisecond
-	overhead    = 5 * time.Second // of Seconds, for start, drain and stop
+	overhead    = 2 * time.Second // of Seconds, for start, drain and stop
 	drainLimit  = 25 * time.Second
+	drainStall  = 8 * time.Second // more than a time-out, a pause and the grace period together
 	startLimit  = 20 * time.Second
 	stopLimit   = 20 * time.Second
 )

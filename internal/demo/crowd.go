@@ -14,7 +14,7 @@ import (
 const app = "demo"
 
 // crowd publishes. Of n publishers
-//   - an eighth to a quarter stays: long publications, so that some are live at the crash and at the stop;
+//   - a quarter stays: long publications, so that some are live at the crash and at the stop;
 //   - a quarter breaks off: resets, half of which take the key up again at once;
 //   - the others come and go: short publications of the same key, ended by a goodbye.
 type crowd struct {
@@ -99,7 +99,7 @@ func (m *member) rest(end pubtool.End) bool {
 
 func (m *member) stays() {
 	for ok := m.pause(0, time.Second); ok; {
-		ok = m.rest(m.publish(m.stay, "long"+m.id(), m.between(m.long*8/10, m.long*14/10), 0))
+		ok = m.rest(m.publish(m.stay, "long"+m.id(), m.between(m.long*21/20, m.long*3/2), 0))
 	}
 }
 

@@ -6,7 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hookline/hookline/internal/ordercheck"
 	"github.com/hookline/hookline/internal/pubtool"
+	"github.com/hookline/hookline/internal/receivertool"
 )
 
 // factLog is what the publishers saw. It is safe for concurrent use.
@@ -57,4 +59,33 @@ func (l *factLog) counts() (live, over int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.live), len(l.over)
+}
+
+// ledger knows what the receiver accepted. It is safe for concurrent use.
+type ledger struct {
+	mu   sync.Mutex
+	seen map[ordercheck.Fact]struct{}
+}
+
+func newLedger() *ledger { return &ledger{seen: map[ordercheck.Fact]struct{}{}} }
+
+// take takes a request of the receiver.
+func (l *ledger) take(got receivertool.Received) {
+	b := got.Parsed
+	if got.Outcome != receivertool.Accepted || got.Plain || b.Event.Seq == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen[ordercheck.Fact{
+		Stream: b.Event.Stream, Params: b.Params, Type: b.Event.Type, What: ordercheck.What(b),
+	}] = struct{}{}
+}
+
+// has says that the event of f was accepted.
+func (l *ledger) has(f ordercheck.Fact) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.seen[f]
+	return ok
 }

@@ -133,7 +133,7 @@ func (r *Result) Table(color bool) string {
 			"  shown of them had to be shown to its end.\n", r.Uncertain, Settle)
 	}
 	for _, f := range r.LostExamples {
-		fmt.Fprintf(&b, "  %s %s %s of %s (%s)\n", p.red("lost:"), f.Type, f.What, f.Stream, f.Params)
+		fmt.Fprintf(&b, "  %s %s of %s (%s)\n", p.red("lost:"), strings.TrimSpace(string(f.Type)+" "+f.What), f.Stream, f.Params)
 	}
 	for _, v := range r.ViolationExamples {
 		fmt.Fprintf(&b, "  %s %s\n", p.red("violation:"), v)
