@@ -1,0 +1,259 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/journal"
+	"github.com/hookline/hookline/internal/journal/pebble"
+	"github.com/hookline/hookline/internal/ordercheck"
+	"github.com/hookline/hookline/internal/rtmp"
+)
+
+const (
+	leastKills  = 25
+	killsFor    = 40 * time.Second
+	crashKeys   = 10
+	crashLoad   = 20
+	failureRate = 0.1
+	// settled is how long before a kill something must have happened to be durable beyond doubt on a busy machine.
+	settled = 400 * time.Millisecond
+)
+
+// TestKill kills the server again and again under load. What was raised long enough before a kill arrives; everything
+// that arrives is in order, under its own identity; what a kill cut off is ended.
+func TestKill(t *testing.T) {
+	r := newReceiverWith(t, ordercheck.Options{KeepFacts: true, Identities: 1 << 20, Window: 1 << 14})
+	r.silent = true
+	var calm atomic.Bool
+	r.setAnswer(func(*post) reply {
+		if calm.Load() {
+			return reply{}
+		}
+		re := reply{delay: time.Duration(rand.Int64N(int64(10 * time.Millisecond)))}
+		if rand.Float64() < failureRate {
+			re.status = http.StatusInternalServerError
+		}
+		return re
+	})
+	state := stateDir(t)
+	cfg := quick().endpoint(r).with("server.state_dir", state, "protocol.continue_push_ms", "0", "delivery.drain_ms", "60000",
+		"hook.alive_interval", "0.5")
+	load := newLoad(t)
+	kills := killLoop(t, cfg, load)
+	load.stop()
+	calm.Store(true)
+
+	s := start(t, cfg)
+	s.stop()
+	if log := s.log.String(); strings.Contains(log, "not everything was delivered") {
+		t.Errorf("the backlog was not drained:\n%s", tail(log, 1000))
+	}
+	rep := r.checker.Report()
+	loss := r.checker.Lost(load.facts)
+	t.Logf("%d kills, %d publications; %v\nof %d facts %d received, %d announced", kills, load.published.Load(), rep,
+		loss.Expected, loss.Received, loss.Announced)
+	r.expectClosed()
+	if len(loss.Lost) > 0 || loss.Announced > 0 || loss.Expected < kills {
+		t.Errorf("of %d facts %d are lost: %v", loss.Expected, len(loss.Lost), loss.Lost[:min(10, len(loss.Lost))])
+	}
+	audit(t, filepath.Join(state, "journal"))
+}
+
+// killLoop starts and kills servers as often as was asked for.
+func killLoop(t *testing.T, cfg settings, load *load) (kills int) {
+	t.Helper()
+	want, asked := 0, os.Getenv("HOOKLINE_E2E_KILLS")
+	if asked != "" {
+		want = atoi(t, asked)
+	}
+	for begin := time.Now(); ; kills++ {
+		if asked != "" && kills >= want || asked == "" && kills >= leastKills && time.Since(begin) > killsFor {
+			return kills
+		}
+		s := launch(t, cfg)
+		if kills%7 == 6 { // in the middle of the start
+			time.Sleep(time.Duration(rand.Int64N(int64(60 * time.Millisecond))))
+			s.kill()
+			continue
+		}
+		s.awaitUp()
+		load.target(s)
+		time.Sleep(50*time.Millisecond + time.Duration(rand.Int64N(int64(1100*time.Millisecond))))
+		load.killed(time.Now())
+		s.kill()
+	}
+}
+
+// load is a crowd of publishers that come and go on a few keys.
+type load struct {
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	published atomic.Int64
+	addr      atomic.Pointer[string]
+
+	mu    sync.Mutex // guards the rest
+	facts []ordercheck.Fact
+	fresh []done // not settled yet
+}
+
+// done is a publication that its client has ended in good order.
+type done struct {
+	at    time.Time
+	facts []ordercheck.Fact
+}
+
+func newLoad(t *testing.T) *load {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &load{cancel: cancel}
+	c := theClip(t)
+	for range crashLoad {
+		l.wg.Go(func() {
+			for ctx.Err() == nil {
+				if addr := l.addr.Load(); addr == nil || !l.once(ctx, c, addr) {
+					time.Sleep(5 * time.Millisecond)
+				}
+			}
+		})
+	}
+	t.Cleanup(l.stop)
+	return l
+}
+
+func (l *load) stop() {
+	l.cancel()
+	l.wg.Wait()
+	l.killed(time.Now().Add(time.Hour))
+}
+
+func (l *load) target(s *server) { l.addr.Store(&s.rtmp) }
+
+// killed settles what was done long enough before the server dies; what came later may be lost with it.
+func (l *load) killed(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.addr.Store(nil)
+	for _, d := range l.fresh {
+		if at.Sub(d.at) > settled {
+			l.facts = append(l.facts, d.facts...)
+		}
+	}
+	l.fresh = nil
+}
+
+// once publishes once. It returns false when the server was not there.
+func (l *load) once(ctx context.Context, c *clip, addr *string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	n := l.published.Add(1)
+	stream, params := fmt.Sprintf("k%d", rand.IntN(crashKeys)), "n="+strconv.FormatInt(n, 10)
+	client, err := rtmp.Dial(ctx, "rtmp://"+*addr+"/live/"+stream+"?"+params)
+	if err != nil {
+		return false
+	}
+	p := &publisher{Client: client, clip: c}
+	defer p.Close()
+	if p.Publish(ctx) != nil {
+		return false
+	}
+	whole := rand.IntN(3) > 0
+	count := len(c.media)
+	if !whole {
+		count = rand.IntN(count)
+	}
+	if p.send(count) != nil {
+		return false
+	}
+	if rand.IntN(5) == 0 {
+		_ = p.Reset()
+		return true
+	}
+	if rand.IntN(5) == 0 { // stay a while, so that the kill finds it alive
+		select {
+		case <-time.After(time.Duration(rand.Int64N(int64(300 * time.Millisecond)))):
+		case <-p.Done():
+		}
+	}
+	if p.Unpublish(ctx) != nil || ctx.Err() != nil {
+		return false
+	}
+	l.ended(addr, stream, params, whole)
+	return true
+}
+
+// ended notes what must be known of a publication that was ended in good order, by a server that still lives.
+func (l *load) ended(addr *string, stream, params string, whole bool) {
+	f := func(t event.Type, what string) ordercheck.Fact {
+		return ordercheck.Fact{Stream: key(stream), Params: params, Type: t, What: what}
+	}
+	d := done{at: time.Now(), facts: []ordercheck.Fact{f(event.OnPublicationEnded, "")}}
+	if whole {
+		d.facts = append(d.facts, f(event.OnStreamChanged, "register:rtmp"), f(event.OnStreamChanged, "unregister:rtmp"))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.addr.Load() == addr {
+		l.fresh = append(l.fresh, d)
+	}
+}
+
+// audit reads the journal itself: positions and seqs without a hole, ids and indexes given once, every publication
+// ended.
+func audit(t *testing.T, dir string) {
+	t.Helper()
+	j, err := pebble.Open(pebble.Config{Dir: dir, Fsync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	ids, indexes, seqs := map[string]bool{}, map[uint64]bool{}, map[string]uint64{}
+	var open []string
+	records := 0
+	for pos := j.Info().First; pos <= j.Info().Last; {
+		recs, err := j.Read(pos, journal.Limit{Records: 1000})
+		if err != nil || len(recs) == 0 {
+			t.Fatalf("%d records at %d: %v", len(recs), pos, err)
+		}
+		for _, rec := range recs {
+			if rec.Position != pos || ids[rec.ID] || indexes[rec.Index] {
+				t.Fatalf("record %d at %d: id %s or index %d is known", rec.Position, pos, rec.ID, rec.Index)
+			}
+			if last := seqs[rec.Key]; last != 0 && rec.Seq != last+1 {
+				t.Errorf("%s: seq %d follows %d", rec.Key, rec.Seq, last)
+			}
+			ids[rec.ID], indexes[rec.Index], seqs[rec.Key] = true, true, rec.Seq
+			open = follow(open, rec)
+			pos++
+			records++
+		}
+	}
+	if len(open) > 0 {
+		t.Errorf("%d publications never ended: %v", len(open), open)
+	}
+	t.Logf("%d records of %d keys in the journal", records, len(seqs))
+}
+
+// follow keeps the list of publications that are open.
+func follow(open []string, rec *journal.Record) []string {
+	switch {
+	case rec.Publication == "":
+	case rec.Type == event.OnPublicationEnded:
+		return slices.DeleteFunc(open, func(p string) bool { return p == rec.Publication })
+	case rec.Type == event.OnStreamChanged && !slices.Contains(open, rec.Publication):
+		return append(open, rec.Publication)
+	}
+	return open
+}
