@@ -1,0 +1,179 @@
+package e2e
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/rtmp"
+)
+
+// smallDisk mounts a file system of its own, which the test can fill.
+func smallDisk(t *testing.T, megabytes string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "disk")
+	if err := os.Mkdir(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+megabytes+"m"); err != nil {
+		t.Fatalf("mount: %v; this test needs a file system that it can fill, hence root", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// fill writes a file of at most so many bytes, and returns what frees the space again.
+func fill(t *testing.T, dir string, size int) (free func()) {
+	t.Helper()
+	name := filepath.Join(dir, "filler")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for chunk := make([]byte, 4096); size > 0; size -= len(chunk) {
+		if _, err := f.Write(chunk); errors.Is(err, syscall.ENOSPC) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func() {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// watched is a publication that goes on, with a viewer who counts.
+type watched struct {
+	messages atomic.Int64
+	done     chan struct{}
+}
+
+func watch(t *testing.T, s *server, r *receiver, name string) *watched {
+	t.Helper()
+	publish(t, s.rtmpURL(name)).keep(t)
+	r.accept(event.OnStreamChanged, name, register)
+	c := dial(t, s.rtmpURL(name))
+	if err := c.Play(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w := &watched{done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		for {
+			if _, err := c.Read(); err != nil {
+				return
+			}
+			w.messages.Add(1)
+		}
+	}()
+	return w
+}
+
+// goesOn demands that media still comes.
+func (w *watched) goesOn(t *testing.T) {
+	t.Helper()
+	for want, begin := w.messages.Load()+20, time.Now(); w.messages.Load() < want; time.Sleep(5 * time.Millisecond) {
+		select {
+		case <-w.done:
+			t.Fatal("the viewer was sent away")
+		default:
+		}
+		if time.Since(begin) > patience {
+			t.Fatal("the media stands still")
+		}
+	}
+}
+
+// untilPublish tries short publications until one is refused, or until one is not, and returns the refusal.
+func untilPublish(t *testing.T, url string, refused bool) *rtmp.StatusError {
+	t.Helper()
+	for begin := time.Now(); time.Since(begin) < patience; {
+		p := &publisher{Client: dial(t, url), clip: theClip(t)}
+		err := askToPublish(t, p.Client)
+		var status *rtmp.StatusError
+		if err != nil && !errors.As(err, &status) {
+			t.Fatal(err)
+		}
+		if (err != nil) == refused {
+			_ = p.Close()
+			return status
+		}
+		if err == nil && p.send(80) == nil {
+			p.unpublish(t)
+		}
+	}
+	t.Fatalf("publications are refused: %v, for ever", !refused)
+	return nil
+}
+
+// TestDiskFull: when the journal can't be written, what runs goes on, nothing new is admitted, and the reason is named.
+// After a restart with room everything is whole.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	disk := smallDisk(t, "48")
+	r := newReceiver(t)
+	cfg := quick().endpoint(r).with("server.state_dir", stateDir(t), "journal.dir", filepath.Join(disk, "journal"),
+		"hook.retry", "0", "protocol.continue_push_ms", "0", "delivery.drain_ms", "500")
+	s := start(t, cfg)
+	live := watch(t, s, r, "live")
+	free := fill(t, disk, 1<<30)
+	refusal := untilPublish(t, s.rtmpURL("new"), true)
+	if text := strings.ToLower(refusal.Description); !strings.Contains(text, "journal") {
+		t.Errorf("the reason is %q", refusal.Description)
+	}
+	live.goesOn(t)
+	if code := status(t, "http://"+s.http+"/readyz"); code != 503 {
+		t.Errorf("/readyz answers %d", code)
+	}
+	if code := status(t, "http://"+s.http+"/healthz"); code != 200 {
+		t.Errorf("/healthz answers %d", code)
+	}
+	live.goesOn(t)
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it can't be a good end, but it is one
+	s.wait()
+	free()
+
+	s = start(t, cfg)
+	r.accept(event.OnPublicationEnded, "live")
+	r.expectStory("live", "register:rtmp", "unregister:rtmp", "publication_ended server_crash")
+	life(t, s, r, "after")
+	s.stop()
+	r.expectClosed()
+}
+
+// TestDiskNearlyFull: below the reserve nothing new is admitted, and what runs can still write its end. With room again
+// everything is as before.
+func TestDiskNearlyFull(t *testing.T) {
+	t.Parallel()
+	disk := smallDisk(t, "128")
+	r := newReceiver(t)
+	s := start(t, quick().endpoint(r).with("server.state_dir", stateDir(t), "journal.dir", filepath.Join(disk, "journal"),
+		"journal.min_free_mb", "48"))
+	live := watch(t, s, r, "live")
+	free := fill(t, disk, 84<<20)
+	refusal := untilPublish(t, s.rtmpURL("new"), true)
+	if !strings.Contains(refusal.Description, "journal.min_free_mb") {
+		t.Errorf("the reason is %q", refusal.Description)
+	}
+	live.goesOn(t)
+	free()
+	untilPublish(t, s.rtmpURL("new"), false)
+	live.goesOn(t)
+	life(t, s, r, "after")
+	s.stop()
+	r.expectStory("live", "register:rtmp", "publisher", "unregister:rtmp", "publication_ended server_stop", "player")
+	r.expectClosed()
+}
