@@ -28,9 +28,9 @@ func TestMain(m *testing.M) {
 
 func tinySizes() sizes {
 	return sizes{
-		keys: 50, warm: 40, pairs: 2, events: 200, outstanding: 100,
+		keys: 50, warm: 40, pairs: 2, events: 200, outstanding: 50,
 		idleEvents: 5, idleGap: time.Millisecond, loadedFor: 50 * time.Millisecond,
-		troublePairs: 1, troubleEvents: 100, memoryKeys: 200, journaled: 500, raises: 200, scheduled: 200,
+		troublePairs: 1, troubleEvents: 100, troubleLimit: time.Second, memoryKeys: 200, journaled: 500, raises: 200, scheduled: 200,
 	}
 }
 

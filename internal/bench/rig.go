@@ -133,11 +133,22 @@ func (r *rig) raise(s fact.Stream) {
 // publication is as long as a real one.
 const publication = "0198c0de7f3a00000001"
 
-// load raises n healthy events, and for each nine of them one on a bad stream if there are any, and waits until the
-// healthy ones were accepted. No more than outstanding healthy ones wait at any time.
+// load raises n healthy events as raiseAll does and waits until all of them were accepted.
 func (r *rig) load(ctx context.Context, n, outstanding int, l streams) (time.Duration, error) {
 	start := time.Now()
 	base := r.delivered.Load()
+	if err := r.raiseAll(ctx, n, outstanding, l, base); err != nil {
+		return 0, err
+	}
+	if err := r.waitDelivered(ctx, base+int64(n)); err != nil {
+		return 0, err
+	}
+	return time.Since(start), nil
+}
+
+// raiseAll raises n healthy events, and for each nine of them one on a bad stream if there are any. No more than
+// outstanding healthy ones wait at any time. base is the number of events accepted when all raised before were.
+func (r *rig) raiseAll(ctx context.Context, n, outstanding int, l streams, base int64) error {
 	for i, raised := 0, int64(0); raised < int64(n); i++ {
 		s, bad := l.at(i)
 		r.raise(s)
@@ -148,14 +159,11 @@ func (r *rig) load(ctx context.Context, n, outstanding int, l streams) (time.Dur
 		if over := raised - int64(outstanding); over > 0 && r.delivered.Load()-base < over {
 			// A bit of slack, so that this goroutine does not wake for each event.
 			if err := r.waitDelivered(ctx, base+over+int64(outstanding)/8); err != nil {
-				return 0, err
+				return err
 			}
 		}
 	}
-	if err := r.waitDelivered(ctx, base+int64(n)); err != nil {
-		return 0, err
-	}
-	return time.Since(start), nil
+	return nil
 }
 
 // streams is an endless sequence of streams.

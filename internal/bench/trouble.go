@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"time"
 )
 
 func failingKeys(ctx context.Context, e *env) ([]Result, error) {
@@ -14,39 +16,87 @@ func hangingKeys(ctx context.Context, e *env) ([]Result, error) {
 	return e.trouble(ctx, "hanging_keys", vhostHang, "never answers")
 }
 
+// phases are the rates of healthy events at once, when nothing is known of the keys in trouble, and after that.
+type phases struct {
+	onset, later float64
+	// left are the healthy events that were not accepted in time after the load had ended.
+	left int64
+}
+
 // trouble compares the rate of healthy events while one event in ten is on a key that is in trouble with the rate
 // when there are only the healthy ones.
 func (e *env) trouble(ctx context.Context, name, vhost, what string) ([]Result, error) {
-	rates, err := interleave(e.troublePairs, []func() (float64, error){
-		func() (float64, error) { return e.healthy(ctx, vhost) },
-		func() (float64, error) { return e.healthy(ctx, "") },
-	})
-	if err != nil {
-		return nil, err
+	var onset, later, rate, alone []float64
+	var left int64
+	for pair := range e.troublePairs {
+		var with, without phases
+		order := []func() error{
+			func() (err error) { with, err = e.healthy(ctx, vhost); return err },
+			func() (err error) { without, err = e.healthy(ctx, ""); return err },
+		}
+		for i := range order {
+			runtime.GC()
+			if err := order[(i+pair)%len(order)](); err != nil {
+				return nil, err
+			}
+		}
+		onset, later = append(onset, with.onset/without.onset), append(later, with.later/without.later)
+		rate, alone = append(rate, with.later), append(alone, without.later)
+		left = max(left, with.left)
 	}
-	_, without, _ := spread(rates[1])
+	_, raw, _ := spread(alone)
 	l := newStreams(e.keys, vhost)
+	note := fmt.Sprintf("events/s of %d healthy keys while each tenth event is on one of %d keys for which the receiver "+
+		"%s, to the rate of the healthy ones alone; healthy events %d to %d of a side",
+		len(l.good), len(l.bad), what, e.troubleEvents, 2*e.troubleEvents)
+	if left > 0 {
+		note += fmt.Sprintf("; up to %d of the healthy ones were not accepted %v later", left, e.troubleLimit)
+	}
 	return []Result{
-		overPairs(name+"_ratio", "ratio", ratios(rates[0], rates[1]), fmt.Sprintf(
-			"events/s of %d healthy keys while each tenth event is on one of %d keys for which the receiver %s, "+
-				"to the rate of the healthy ones alone; from the first event on, %d healthy ones a side",
-			len(l.good), len(l.bad), what, e.troubleEvents)),
-		overPairs(name+"_healthy_rate", "events/s", rates[0], "").against(without),
+		overPairs(name+"_ratio", "ratio", later, note),
+		overPairs(name+"_onset_ratio", "ratio", onset, fmt.Sprintf(
+			"the same for the %d healthy events before, from the moment at which all these keys begin to be in trouble",
+			e.troubleEvents)),
+		overPairs(name+"_healthy_rate", "events/s", rate, "").against(raw),
 	}, nil
 }
 
-func (e *env) healthy(ctx context.Context, vhost string) (float64, error) {
+// healthy measures the rates of healthy events on a new journal.
+func (e *env) healthy(ctx context.Context, vhost string) (p phases, err error) {
 	dir, err := e.newDir()
 	if err != nil {
-		return 0, err
+		return p, err
 	}
 	r, err := openRig(rigConfig{dir: dir, url: e.url, pad: e.pad})
 	if err != nil {
-		return 0, err
+		return p, err
 	}
+	defer func() { err = errors.Join(err, r.close()) }()
 	if _, err := r.load(ctx, e.warm, e.outstanding, newStreams(e.keys, "")); err != nil {
-		return 0, errors.Join(err, r.close())
+		return p, err
 	}
-	took, err := r.load(ctx, e.troubleEvents, e.outstanding, newStreams(e.keys, vhost))
-	return perSecond(e.troubleEvents, took), errors.Join(err, r.close())
+	l := newStreams(e.keys, vhost)
+	base := r.delivered.Load()
+	for i, rate := range []*float64{&p.onset, &p.later} {
+		limited, cancel := context.WithTimeout(ctx, e.troubleLimit)
+		before, start := r.delivered.Load(), time.Now()
+		err := r.raiseAll(limited, e.troubleEvents, e.outstanding, l, base+int64(i*e.troubleEvents))
+		cancel()
+		// The load goes on until the end of the phase: nobody waits for the last one.
+		*rate = perSecond(int(r.delivered.Load()-before), time.Since(start))
+		if ctx.Err() != nil {
+			return p, ctx.Err()
+		}
+		if err != nil { // out of time: what was accepted counts, and what comes later has no meaning
+			p.left = base + int64((i+1)*e.troubleEvents) - r.delivered.Load()
+			return p, nil
+		}
+	}
+	limited, cancel := context.WithTimeout(ctx, e.troubleLimit)
+	defer cancel()
+	total := base + 2*int64(e.troubleEvents)
+	if err := r.waitDelivered(limited, total); err != nil {
+		p.left = total - r.delivered.Load()
+	}
+	return p, ctx.Err()
 }
