@@ -128,6 +128,9 @@ func (r *Result) Table(color bool) string {
   The racing sender is a simulation with the same facts: a connection and a thread per event, one retry after 3 s,
   nothing kept over a crash, as ZLMediaKit sends.
 `)
+	if r.Racing.LostInCrash > 0 {
+		fmt.Fprintf(&b, "  %d of what it lost was in flight at the crash, or nobody was left to raise it.\n", r.Racing.LostInCrash)
+	}
 	if r.Uncertain > 0 {
 		fmt.Fprintf(&b, "  Of %d publications not every fact is certain (within %v of the crash, or reset early); what was\n"+
 			"  shown of them had to be shown to its end.\n", r.Uncertain, Settle)
