@@ -49,8 +49,9 @@ func TestContract(t *testing.T) {
 	play.json["params"] = "viewer=4"
 	compareRecorded(t, play, "on_play.http")
 	compareRecorded(t, r.accept(event.OnFlowReport, name, params("viewer=2")), "on_flow_report.player.http")
-	idle := r.await("on_stream_none_reader", 1, func(p *post) bool { return p.hook == event.OnStreamNoneReader && p.body.Event.Stream == key(name) })
-	compareRecorded(t, idle[0], "on_stream_none_reader")
+	left := r.accept(event.OnFlowReport, name, params("viewer=2"))
+	idle := r.accept(event.OnStreamNoneReader, name, func(p *post) bool { return p.body.Index > left.body.Index })
+	compareRecorded(t, idle, "on_stream_none_reader")
 
 	publisher.signal(os.Interrupt)
 	_ = publisher.wait() // it says that it was interrupted
@@ -59,6 +60,9 @@ func TestContract(t *testing.T) {
 	compareRecorded(t, r.accept(event.OnStreamChanged, name, unregister), "on_stream_changed.unregist.rtmp")
 	var all []string
 	for _, p := range r.accepted(name) {
+		if p.hook == event.OnStreamNoneReader && p != idle { // the first viewers were slow to come
+			continue
+		}
 		all = append(all, strings.TrimSpace(string(p.hook)+" "+ordercheck.What(p.body)))
 	}
 	want := []string{

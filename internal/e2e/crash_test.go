@@ -35,8 +35,7 @@ const (
 // TestKill kills the server again and again under load. What was raised long enough before a kill arrives; everything
 // that arrives is in order, under its own identity; what a kill cut off is ended.
 func TestKill(t *testing.T) {
-	r := newReceiverWith(t, ordercheck.Options{KeepFacts: true, Identities: 1 << 20, Window: 1 << 14})
-	r.silent = true
+	r := newReceiverWith(t, ordercheck.Options{KeepFacts: true, Identities: 1 << 20, Window: 1 << 14}, true)
 	var calm atomic.Bool
 	r.setAnswer(func(*post) reply {
 		if calm.Load() {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -56,8 +57,8 @@ func TestPublishRefused(t *testing.T) {
 	s, r := serve(t)
 	r.setAnswer(on(event.OnPublish, reply{body: `{"code":401,"msg":"wrong token"}`}))
 	refused := refusedWith(t, askToPublish(t, dial(t, s.rtmpURL("a"))), "NetStream.Publish.BadAuth")
-	if !strings.Contains(refused.Description, "wrong token") {
-		t.Errorf("the reason is %q", refused.Description)
+	if !strings.Contains(refused, "wrong token") {
+		t.Errorf("the reason is %q", refused)
 	}
 	file := encode(t, "in.flv", "1", tone(), []string{"-c:a", "aac"})
 	encoder := push(t, file, s.rtmpURL("b"), "-re")
@@ -75,7 +76,7 @@ func TestSecondPublisher(t *testing.T) {
 	s, r := serve(t)
 	first := publish(t, s.rtmpURL("a?n=1"))
 	r.accept(event.OnStreamChanged, "a", register)
-	refusedWith(t, askToPublish(t, dial(t, s.rtmpURL("a?n=2"))), "NetStream.Publish.BadName")
+	_ = refusedWith(t, askToPublish(t, dial(t, s.rtmpURL("a?n=2"))), "NetStream.Publish.BadName")
 	if n := len(r.await("two questions", 2, func(p *post) bool { return p.hook == event.OnPublish })); n != 2 {
 		t.Errorf("on_publish was asked %d times", n)
 	}
@@ -103,9 +104,9 @@ func TestReceiverDown(t *testing.T) {
 			u := url(r)
 			s := start(t, quick().endpoint(r).with("server.state_dir", stateDir(t), "hook.timeoutSec", "1", "hook.retry", "0",
 				"hook.on_publish", u, "hook.on_play", u))
-			refusedWith(t, askToPublish(t, dial(t, s.rtmpURL("a"))), "NetStream.Publish.BadAuth")
+			_ = refusedWith(t, askToPublish(t, dial(t, s.rtmpURL("a"))), "NetStream.Publish.BadAuth")
 			c := dial(t, s.rtmpURL("a"))
-			refusedWith(t, c.Play(t.Context()), "NetStream.Play.BadAuth")
+			_ = refusedWith(t, c.Play(t.Context()), "NetStream.Play.BadAuth")
 			if code := status(t, s.flvURL("a")); code != http.StatusUnauthorized {
 				t.Errorf("HTTP-FLV answers %d", code)
 			}
@@ -147,7 +148,7 @@ func TestNotFound(t *testing.T) {
 	for _, waits := range []bool{true, false} {
 		r.setAnswer(on(event.OnStreamNotFound, reply{body: fmt.Sprintf(`{"code":0,"close":%v}`, !waits)}))
 		begin := time.Now()
-		refusedWith(t, dial(t, s.rtmpURL("a")).Play(t.Context()), "NetStream.Play.StreamNotFound")
+		_ = refusedWith(t, dial(t, s.rtmpURL("a")).Play(t.Context()), "NetStream.Play.StreamNotFound")
 		if took := time.Since(begin); waits && took < 700*time.Millisecond {
 			t.Errorf("the player was sent away after %v", took)
 		}
@@ -157,7 +158,7 @@ func TestNotFound(t *testing.T) {
 	}
 	s2, r2 := serve(t, "general.maxStreamWaitMS", "3600000")
 	r2.setAnswer(on(event.OnStreamNotFound, reply{body: `{"code":0,"close":true}`}))
-	refusedWith(t, dial(t, s2.rtmpURL("a")).Play(t.Context()), "NetStream.Play.StreamNotFound") // or never
+	_ = refusedWith(t, dial(t, s2.rtmpURL("a")).Play(t.Context()), "NetStream.Play.StreamNotFound") // or never
 }
 
 // viewer reads a stream until it ends.
@@ -181,7 +182,7 @@ func view(t *testing.T, url string) *viewer {
 			if n == 0 {
 				close(v.first)
 			}
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = nil
 			} else if err == nil {
 				continue
@@ -239,7 +240,7 @@ func resume(t *testing.T, url string) *publisher {
 		if err == nil {
 			return p
 		}
-		refusedWith(t, err, "NetStream.Publish.BadName")
+		_ = refusedWith(t, err, "NetStream.Publish.BadName")
 		if time.Since(begin) > patience {
 			t.Fatal("the key stays taken")
 		}
@@ -284,7 +285,7 @@ func TestStreamReplace(t *testing.T) {
 		t.Errorf("registered as %q with params %q", got.body.Stream, got.body.Params)
 	}
 	for _, name := range []string{"raw", "nice"} {
-		refusedWith(t, askToPublish(t, dial(t, s.rtmpURL(name))), "NetStream.Publish.BadName")
+		_ = refusedWith(t, askToPublish(t, dial(t, s.rtmpURL(name))), "NetStream.Publish.BadName")
 	}
 	v := view(t, s.rtmpURL("nice"))
 	<-v.first

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,7 +14,20 @@ import (
 // binary is the program under test, scratch a directory that lives as long as the run.
 var binary, scratch string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+// together is how many tests run at a time: most of them wait for something.
+const together = "8"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	parallel := false
+	flag.Visit(func(f *flag.Flag) { parallel = parallel || f.Name == "test.parallel" })
+	if !parallel {
+		if err := flag.Set("test.parallel", together); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	var err error

@@ -234,7 +234,7 @@ func TestOutage(t *testing.T) {
 // TestOneSlowKey: a key that hangs delays no other.
 func TestOneSlowKey(t *testing.T) {
 	t.Parallel()
-	s, r := serve(t)
+	s, r := serve(t, "hook.timeoutSec", "3")
 	r.setAnswer(func(p *post) reply {
 		if p.body.Event.Stream == key("stuck") && event.ClassOf(p.hook) == event.Lifecycle {
 			return reply{delay: time.Hour}

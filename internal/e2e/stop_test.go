@@ -112,7 +112,7 @@ func TestReload(t *testing.T) {
 	t.Parallel()
 	// A publication between the two has its first events at one and its last at the other.
 	between := ordercheck.Options{Since: time.Now().Add(time.Hour)}
-	before, after := newReceiverWith(t, between), newReceiverWith(t, between)
+	before, after := newReceiverWith(t, between, false), newReceiverWith(t, between, false)
 	file := filepath.Join(t.TempDir(), "config.ini")
 	write := func(r *receiver, more string) {
 		var b strings.Builder

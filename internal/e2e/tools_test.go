@@ -309,14 +309,14 @@ func (p *publisher) unpublish(t *testing.T) {
 	p.must(t, p.Unpublish(ctx))
 }
 
-// refusedWith demands that err is the server's status with the code.
-func refusedWith(t *testing.T, err error, code string) *rtmp.StatusError {
+// refusedWith demands that err is the server's status with the code, and returns its description.
+func refusedWith(t *testing.T, err error, code string) (description string) {
 	t.Helper()
 	var s *rtmp.StatusError
 	if !errors.As(err, &s) || s.Code != code {
 		t.Fatalf("got %v, want %s", err, code)
 	}
-	return s
+	return s.Description
 }
 
 func atoi(t *testing.T, s string) int {
