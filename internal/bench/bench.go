@@ -83,7 +83,7 @@ type env struct {
 	sizes
 	dir      string  // on a disk; removed at the end
 	url      string  // of the receiver
-	pad      string  // fills the body of an event up to bodySize
+	pad      int     // length of what fills the body of an event up to bodySize
 	capacity float64 // our own maximum, events/s; 0: not measured yet
 	memoryFS bool    // dir is on a file system in memory after all
 }

@@ -15,8 +15,8 @@ import (
 
 // memoryArgs are the arguments of the child.
 type memoryArgs struct {
-	Dir, URL, Pad           string
-	Warm, Keys, Outstanding int
+	Dir, URL                     string
+	Pad, Warm, Keys, Outstanding int
 }
 
 // footprint is what a process uses, in bytes. RSS is 0 where it is not known.

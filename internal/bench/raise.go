@@ -41,7 +41,7 @@ func raiseCost(_ context.Context, e *env) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{seq: s, pad: e.pad}
+	r := &rig{seq: s, filler: newFiller(e.pad)}
 	l := newStreams(e.keys, "")
 	for i := range l.good { // the keys are known
 		r.raise(l.good[i])
@@ -59,7 +59,7 @@ func raiseCost(_ context.Context, e *env) ([]Result, error) {
 	raw, err := costOf(e.raises, func() error {
 		for i := range e.raises {
 			st, _ := l.at(i)
-			f := &fact.Unregistered{Publication: publication, Schema: "rtmp", Stream: st, Params: e.pad}
+			f := &fact.Unregistered{Publication: publication, Schema: "rtmp", Stream: st, Params: r.filler.next()}
 			if _, err := json.Marshal(f); err != nil {
 				return err
 			}

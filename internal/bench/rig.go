@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -25,7 +24,7 @@ type rig struct {
 	ep      *delivery.Endpoint
 	sender  webhook.Sender
 	client  *webhook.Client // nil when the sender is not ours to close
-	pad     string
+	filler  filler
 
 	delivered atomic.Int64
 	// wakeAt is the count at which wake is told.
@@ -41,7 +40,7 @@ type rigConfig struct {
 	journal journal.Journal // instead of dir
 	url     string
 	sender  webhook.Sender // nil: the product's client
-	pad     string
+	pad     int            // length of what fills a body
 	// endpoint is its name; default "hook".
 	endpoint    string
 	onDelivered func(time.Duration)
@@ -50,7 +49,7 @@ type rigConfig struct {
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func openRig(c rigConfig) (*rig, error) {
-	r := &rig{journal: c.journal, sender: c.sender, pad: c.pad, wake: make(chan struct{}, 1), onDelivered: c.onDelivered}
+	r := &rig{journal: c.journal, sender: c.sender, filler: newFiller(c.pad), wake: make(chan struct{}, 1), onDelivered: c.onDelivered}
 	if r.journal == nil {
 		j, err := pebble.Open(pebble.Config{Dir: c.dir, Fsync: true, Logger: quiet()})
 		if err != nil {
@@ -127,7 +126,7 @@ func (r *rig) waitDelivered(ctx context.Context, n int64) error {
 
 // raise raises an event of the stream.
 func (r *rig) raise(s fact.Stream) {
-	r.seq.Raise(&fact.Unregistered{Publication: publication, Schema: "rtmp", Stream: s, Params: r.pad})
+	r.seq.Raise(&fact.Unregistered{Publication: publication, Schema: "rtmp", Stream: s, Params: r.filler.next()})
 }
 
 // publication is as long as a real one.
@@ -213,18 +212,40 @@ func (a *accepting) Send(_ context.Context, r webhook.Request) webhook.Reply {
 	return webhook.Reply{Status: 200, Body: []byte(`{"code":0,"msg":"success"}`), Latency: time.Microsecond}
 }
 
-// padding returns what makes the body of an event bodySize bytes long.
-func padding() (string, error) {
+// filler makes the strings that fill bodies: no two in a row are alike, so that the journal can't compress them away.
+// It is for one goroutine.
+type filler struct {
+	text string
+	size int
+	n    uint64
+}
+
+func newFiller(size int) filler {
+	text := make([]byte, 64<<10)
+	for i := range text {
+		text[i] = "abcdefghijklmnopqrstuvwxyz012345"[scatter(uint64(i))&31]
+	}
+	return filler{text: string(text), size: size}
+}
+
+func (f *filler) next() string {
+	f.n++
+	at := int(scatter(f.n) % uint64(len(f.text)-f.size))
+	return f.text[at : at+f.size]
+}
+
+// padding returns how much makes the body of an event bodySize bytes long.
+func padding() (int, error) {
 	sender := &accepting{}
 	r, err := openRig(rigConfig{journal: newDiscard(), url: "http://receiver.invalid/", sender: sender})
 	if err != nil {
-		return "", err
+		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	_, err = r.load(ctx, 1, 1, newStreams(1, ""))
 	if err = errors.Join(err, r.close()); err != nil {
-		return "", err
+		return 0, err
 	}
-	return strings.Repeat("k", max(bodySize-int(sender.last.Load()), 0)), nil
+	return max(bodySize-int(sender.last.Load()), 0), nil
 }

@@ -35,7 +35,7 @@ type sizes struct {
 
 func fullSizes() sizes {
 	return sizes{
-		keys: 10_000, warm: 2_000, pairs: 7, events: 40_000, outstanding: 20_000,
+		keys: 10_000, warm: 2_000, pairs: 7, events: 100_000, outstanding: 20_000,
 		idleEvents: 500, idleGap: 4 * time.Millisecond, loadedFor: 5 * time.Second,
 		troublePairs: 5, troubleEvents: 60_000, troubleLimit: 6 * time.Second, memoryKeys: 100_000, journaled: 1_000_000,
 		raises: 200_000, scheduled: 200_000,
@@ -46,7 +46,7 @@ func quickSizes() sizes {
 	return sizes{
 		keys: 10_000, warm: 1_000, pairs: 3, events: 10_000, outstanding: 10_000,
 		idleEvents: 100, idleGap: 4 * time.Millisecond, loadedFor: time.Second,
-		troublePairs: 1, troubleEvents: 15_000, troubleLimit: 2 * time.Second, memoryKeys: 20_000, journaled: 100_000,
+		troublePairs: 1, troubleEvents: 30_000, troubleLimit: 3 * time.Second, memoryKeys: 20_000, journaled: 100_000,
 		raises: 50_000, scheduled: 50_000,
 	}
 }

@@ -21,14 +21,16 @@ import (
 
 // fillArgs are the arguments of the child.
 type fillArgs struct {
-	Dir                       string
-	Events, Keys, Outstanding int
+	Dir                            string
+	Pad, Events, Keys, Outstanding int
 }
 
 const (
 	endpointServed = "hook"   // has accepted everything
 	endpointOwed   = "outage" // has accepted nothing
-	nowhere        = "http://receiver.invalid/"
+	// journaledPad makes a record about 300 bytes long.
+	journaledPad = 100
+	nowhere      = "http://receiver.invalid/"
 )
 
 // startup measures how long it takes until events are taken and sent again.
@@ -38,7 +40,7 @@ func startup(ctx context.Context, e *env) ([]Result, error) {
 		return nil, err
 	}
 	var filled int
-	args := fillArgs{Dir: dir, Events: e.journaled, Keys: e.keys, Outstanding: e.outstanding}
+	args := fillArgs{Dir: dir, Pad: journaledPad, Events: e.journaled, Keys: e.keys, Outstanding: e.outstanding}
 	if err := ask(ctx, roleFill, args, &filled); err != nil {
 		return nil, err
 	}
@@ -135,7 +137,7 @@ func fillChild(ctx context.Context, raw []byte) error {
 	if err != nil {
 		return err
 	}
-	r := &rig{journal: j, wake: make(chan struct{}, 1)}
+	r := &rig{journal: j, filler: newFiller(args.Pad), wake: make(chan struct{}, 1)}
 	var eps [2]*delivery.Endpoint
 	r.seq, err = sequencer.Open(sequencer.Config{Source: "bench", Logger: quiet()}, j, func(recs []*journal.Record) {
 		for _, ep := range eps {
