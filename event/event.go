@@ -115,6 +115,10 @@ type Envelope struct {
 	// Gap names events of this key that this endpoint will not get in order; only where the endpoint has no
 	// on_event_gap URL.
 	Gap []Gap `json:"gap,omitempty"`
+	// Late marks a dead letter that was sent again: events of the key with a higher seq came before it.
+	Late bool `json:"late,omitempty"`
+	// Replay is the id of the replay that somebody asked for and this delivery is part of; absent elsewhere.
+	Replay string `json:"replay,omitempty"`
 }
 
 // Gap names a run of events of one key that an endpoint will not get, or not in order.

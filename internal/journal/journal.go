@@ -66,6 +66,9 @@ type Record struct {
 	Body []byte
 }
 
+// HistorySchema is Mark.Schema of records of class history, which only some endpoints are owed.
+const HistorySchema = "history"
+
 // Mark is the newest event of one type (and schema) of a key.
 type Mark struct {
 	Type event.Type

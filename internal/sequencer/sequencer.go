@@ -235,10 +235,13 @@ func (sh *shard) evict() {
 
 // advance returns the marks after r. The result is a new slice: records share theirs.
 func advance(marks []journal.Mark, r *journal.Record) []journal.Mark {
-	if r.Class != event.Lifecycle || r.Type == event.OnEventGap {
+	if r.Type == event.OnEventGap {
 		return marks
 	}
 	m := journal.Mark{Type: r.Type, Schema: r.Schema, Seq: r.Seq, Index: r.Index, Epoch: r.Epoch}
+	if r.Class == event.History {
+		m.Schema = journal.HistorySchema
+	}
 	next := make([]journal.Mark, 0, len(marks)+1)
 	next = append(next, marks...)
 	for i := range next {

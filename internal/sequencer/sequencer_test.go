@@ -171,7 +171,7 @@ func TestMarks(t *testing.T) {
 	for _, m := range out.all()[4].Marks {
 		got = append(got, fmt.Sprint(m.Type, " ", m.Schema, " ", m.Seq))
 	}
-	want := []string{"on_stream_changed rtmp 2", "on_stream_changed hls 3", "on_flow_report  4"}
+	want := []string{"on_publish " + journal.HistorySchema + " 1", "on_stream_changed rtmp 2", "on_stream_changed hls 3", "on_flow_report  4"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -18,15 +18,13 @@ func (s *Sequencer) shedLocked(sh *shard, ks *keyState, meta fact.Meta, schema s
 		ks.gap = &event.Gap{From: ks.seq, Reason: event.ReasonShed}
 	}
 	ks.gap.To = ks.seq
-	if meta.Class == event.Lifecycle { // history is owed to nobody who counts on it
-		ks.gap.Count++
-		if !slices.Contains(ks.gap.Types, meta.Type) {
-			ks.gap.Types = append(ks.gap.Types, meta.Type)
-		}
-		ks.marks = advance(ks.marks, &journal.Record{
-			Type: meta.Type, Schema: schema, Seq: ks.seq, Index: s.index.Load(), Epoch: s.epoch,
-		})
+	ks.gap.Count++
+	if !slices.Contains(ks.gap.Types, meta.Type) {
+		ks.gap.Types = append(ks.gap.Types, meta.Type)
 	}
+	ks.marks = advance(ks.marks, &journal.Record{
+		Type: meta.Type, Schema: schema, Class: meta.Class, Seq: ks.seq, Index: s.index.Load(), Epoch: s.epoch,
+	})
 	sh.shedKeys[meta.Key] = struct{}{}
 }
 
@@ -35,9 +33,6 @@ func (s *Sequencer) nameGapLocked(sh *shard, ks *keyState, key string) {
 	gap := *ks.gap
 	ks.gap = nil
 	delete(sh.shedKeys, key)
-	if gap.Count == 0 { // only history was shed
-		return
-	}
 	f := &fact.EventGap{StreamKey: key, Gap: gap}
 	body, err := json.Marshal(f)
 	if err != nil {
