@@ -14,9 +14,13 @@ import (
 // life publishes a stream from begin to end, and waits until the receiver knows.
 func life(t *testing.T, s *server, r *receiver, name string) {
 	t.Helper()
+	before := map[string]bool{}
+	for _, p := range r.accepted(name) {
+		before[p.body.Event.ID] = true
+	}
 	p := publish(t, s.rtmpURL(name))
 	p.unpublish(t)
-	r.accept(event.OnPublicationEnded, name)
+	r.accept(event.OnPublicationEnded, name, func(p *post) bool { return !before[p.body.Event.ID] })
 }
 
 // attempts counts the posts of a stream's register.
