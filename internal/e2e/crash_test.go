@@ -23,11 +23,13 @@ import (
 )
 
 const (
-	leastKills  = 25
-	killsFor    = 40 * time.Second
-	crashKeys   = 10
-	crashLoad   = 20
-	failureRate = 0.1
+	leastKills = 25
+	killsFor   = 40 * time.Second
+	crashKeys  = 10
+	crashLoad  = 20
+	// crashViewers come and go beside the publishers.
+	crashViewers = 5
+	failureRate  = 0.1
 	// settled is how long before a kill something must have happened to be durable beyond doubt on a busy machine.
 	settled = 400 * time.Millisecond
 )
@@ -49,7 +51,7 @@ func TestKill(t *testing.T) {
 	})
 	state := stateDir(t)
 	cfg := quick().endpoint(r).with("server.state_dir", state, "protocol.continue_push_ms", "0", "delivery.drain_ms", "60000",
-		"hook.alive_interval", "0.5")
+		"hook.alive_interval", "0.5", "general.maxStreamWaitMS", "300")
 	load := newLoad(t)
 	kills := killLoop(t, cfg, load)
 	load.stop()
@@ -128,8 +130,37 @@ func newLoad(t *testing.T) *load {
 			}
 		})
 	}
+	for range crashViewers {
+		l.wg.Go(func() {
+			for ctx.Err() == nil {
+				if addr := l.addr.Load(); addr == nil || !l.watch(ctx, *addr) {
+					time.Sleep(5 * time.Millisecond)
+				}
+			}
+		})
+	}
 	t.Cleanup(l.stop)
 	return l
+}
+
+// watch plays a stream to its end. It returns false when the server was not there.
+func (l *load) watch(ctx context.Context, addr string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	c, err := rtmp.Dial(ctx, fmt.Sprintf("rtmp://%s/live/k%d", addr, rand.IntN(crashKeys)))
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer stop()
+	if c.Play(ctx) != nil {
+		return false
+	}
+	for err == nil {
+		_, err = c.Read()
+	}
+	return true
 }
 
 func (l *load) stop() {

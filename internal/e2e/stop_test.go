@@ -149,3 +149,34 @@ func TestReload(t *testing.T) {
 	}
 	life(t, s, after, "c")
 }
+
+// TestStopWhileStarting: a receiver that hangs holds the start, not the signal. What it could not be told is told after
+// the next start, in order.
+func TestStopWhileStarting(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	cfg := quick().endpoint(r).with("server.state_dir", stateDir(t), "delivery.start_hold_ms", "3600000", "delivery.drain_ms", "200")
+	r.setAnswer(func(*post) reply { return reply{status: http.StatusServiceUnavailable} })
+	s := launch(t, cfg)
+	r.await("on_server_started", 1, func(p *post) bool { return p.hook == event.OnServerStarted })
+	if s.log.String() != "" && up.MatchString(s.log.String()) {
+		t.Error("the server is up before on_server_started was accepted")
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	s.wait()
+	r.setAnswer(func(*post) reply { return reply{} })
+	s = start(t, cfg)
+	life(t, s, r, "a")
+	r.expectStory("", "server_started", "server_exited", "server_started")
+}
+
+// TestStartHold: who does not accept on_server_started holds the start only for a while.
+func TestStartHold(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	r.setAnswer(on(event.OnServerStarted, reply{status: http.StatusServiceUnavailable}))
+	s := start(t, quick().endpoint(r).with("server.state_dir", stateDir(t), "delivery.start_hold_ms", "300"))
+	life(t, s, r, "a") // its lane waits for nobody
+	r.setAnswer(func(*post) reply { return reply{} })
+	r.accept(event.OnServerStarted, "")
+}
