@@ -23,6 +23,8 @@ type envelope struct {
 	index        uint64
 	time         time.Time
 	compensation bool
+	late         bool
+	replay       string
 	gap          []event.Gap
 }
 
@@ -89,6 +91,13 @@ func appendEnvelope(dst []byte, e *envelope) []byte {
 	dst = append(dst, '"')
 	if e.compensation {
 		dst = append(dst, `,"compensation":true`...)
+	}
+	if e.late {
+		dst = append(dst, `,"late":true`...)
+	}
+	if e.replay != "" {
+		dst = append(dst, `,"replay":`...)
+		dst = appendString(dst, e.replay)
 	}
 	if len(e.gap) > 0 {
 		dst = append(dst, `,"gap":[`...)

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/hookline/hookline/event"
@@ -21,6 +22,17 @@ const (
 	PolicySkip Policy = "skip"
 )
 
+// Format is the form of a request.
+type Format string
+
+// Formats.
+const (
+	// FormatZLM: the body is ZLMediaKit's with the event member. Accepted is 200 with an integer code.
+	FormatZLM Format = "zlm"
+	// FormatCloudEvents: CloudEvents 1.0, structured mode. Accepted is any 2xx.
+	FormatCloudEvents Format = "cloudevents"
+)
+
 // Config of an endpoint. It can be replaced while the endpoint works.
 type Config struct {
 	// Name is the endpoint's identity.
@@ -29,6 +41,23 @@ type Config struct {
 	URLs map[event.Type]string
 	// Schemas limits on_stream_changed to these schemas; empty: all.
 	Schemas []string
+	// Streams limits events to the keys that match one of these patterns; empty: all. In a pattern * is any run of
+	// characters, slashes included; "app/stream" stands for any vhost. Events of the server itself are not limited.
+	Streams []string
+	// History makes the outcomes of decisions owed, too.
+	History bool
+	// From is the position at which an endpoint that is new begins; 0: at now.
+	From uint64
+	// Paused keeps the endpoint from sending; it keeps its place.
+	Paused bool
+	// Rate limits the requests per second; 0: no limit.
+	Rate float64
+	// Format of the requests. Default FormatZLM.
+	Format Format
+	// Signer signs each request (Standard Webhooks); nil: none is signed.
+	Signer *event.Signer
+	// Header is added to each request.
+	Header http.Header
 	// Timeout of one attempt. Default 10 s.
 	Timeout time.Duration
 	// Concurrency is the number of requests in flight per URL, 1 to 64. Default 32.
@@ -71,6 +100,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Policy == "" {
 		c.Policy = PolicyDefault
+	}
+	if c.Format == "" {
+		c.Format = FormatZLM
 	}
 	return c
 }

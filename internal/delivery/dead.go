@@ -125,7 +125,7 @@ func (e *Endpoint) store(l *lane, it item, gap *storedGap, reason, why string) e
 	if err != nil {
 		return err
 	}
-	ops = append(ops, gapOp, journal.Op{Key: fmt.Sprintf("dead/%s/%016x", e.name, r.Position), Value: dl})
+	ops = append(ops, gapOp, journal.Op{Key: deadKey(e.name, r.Position), Value: dl})
 	return e.deps.Store.SetState(ops, true)
 }
 

@@ -3,11 +3,8 @@ package delivery
 import (
 	"container/heap"
 	"context"
-	"encoding/json"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -21,24 +18,29 @@ type Sender = webhook.Sender
 
 const (
 	checkpointEvery = 200 * time.Millisecond
-	slowCheck       = 20 * time.Millisecond
+	slowCheck       = 10 * time.Millisecond
+	// cutDelay is the delay of a lane that was cut short, the first time.
+	cutDelay = 100 * time.Millisecond
 	// parkAfter is how long a lane may fail, and parkQueue how much it may hold, before it is parked.
 	parkAfter = 30 * time.Second
 	parkQueue = 64
 	// refillRecords is how many events a parked lane takes from the journal at a time.
 	refillRecords = 16
 	readRecords   = 1024
+	feedRecords   = 64
 )
 
 // Endpoint delivers to one receiver. See the package comment.
 type Endpoint struct {
 	name string
-	deps Deps
-	log  *slog.Logger
+	// replay is the id of the replay that this endpoint carries out; "" for one that delivers.
+	replay string
+	deps   Deps
+	log    *slog.Logger
 
 	mu      sync.Mutex
 	cfg     Config
-	subs    map[event.Type]uint64 // since which hook_index a type is owed
+	sub     subscription
 	cursor  *cursor
 	next    uint64 // the next position to take
 	tail    uint64 // the newest position that Feed has told of
@@ -53,6 +55,7 @@ type Endpoint struct {
 	refills     []*lane // parked lanes that want their next events read
 	dirty       bool    // the cursor moved since the last checkpoint
 	lastSave    time.Time
+	rateAt      time.Time // when Config.Rate allows the next request
 	beat        *heartbeat
 	stats       Stats
 	closing     bool
@@ -88,6 +91,10 @@ type Stats struct {
 // NewEndpoint restores the endpoint's place in the journal and starts it. startAt is the hook_index from which a
 // type that is new to the endpoint is owed.
 func NewEndpoint(cfg Config, deps Deps, startAt uint64) (*Endpoint, error) {
+	return newEndpoint(cfg, deps, startAt, "")
+}
+
+func newEndpoint(cfg Config, deps Deps, startAt uint64, replay string) (*Endpoint, error) {
 	if deps.Logger == nil {
 		deps.Logger = slog.Default()
 	}
@@ -95,23 +102,23 @@ func NewEndpoint(cfg Config, deps Deps, startAt uint64) (*Endpoint, error) {
 		deps.Rand = rand.Float64
 	}
 	e := &Endpoint{
-		name: cfg.Name, deps: deps, log: deps.Logger.With("endpoint", cfg.Name),
+		name: cfg.Name, replay: replay, deps: deps, log: deps.Logger.With("endpoint", cfg.Name),
 		lanes: map[string]*lane{}, targets: map[string]*target{},
 		parkedDirty: map[string]struct{}{}, gaps: map[string][]storedGap{}, gapsDirty: map[string]struct{}{},
 		signal: make(chan struct{}, 1), save: make(chan struct{}, 1), beat: &heartbeat{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	if err := e.restore(); err != nil {
+	if err := e.restore(cfg.From); err != nil {
 		e.cancel()
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	subs, err := e.subscribe(cfg, startAt)
+	sub, err := e.subscribe(cfg, startAt)
 	if err != nil {
 		e.cancel()
 		return nil, err
 	}
-	e.apply(cfg, subs)
+	e.apply(cfg, sub)
 	e.restoreLanes()
 	e.wg.Add(1)
 	go e.run()
@@ -119,42 +126,17 @@ func NewEndpoint(cfg Config, deps Deps, startAt uint64) (*Endpoint, error) {
 	return e, nil
 }
 
-// subscribe decides, and writes, from when on each type is owed.
-func (e *Endpoint) subscribe(cfg Config, startAt uint64) (map[event.Type]uint64, error) {
-	e.mu.Lock()
-	subs := map[event.Type]uint64{}
-	for t, url := range cfg.URLs {
-		if url == "" || event.ClassOf(t) != event.Lifecycle {
-			continue
-		}
-		since, ok := e.subs[t]
-		if !ok {
-			since = startAt
-		}
-		subs[t] = since
-	}
-	e.mu.Unlock()
-	v, err := json.Marshal(subs)
-	if err != nil {
-		return nil, fmt.Errorf("delivery: subscription: %w", err)
-	}
-	if err := e.deps.Store.SetState([]journal.Op{{Key: "sub/" + e.name, Value: v}}, true); err != nil {
-		return nil, fmt.Errorf("delivery: write subscription: %w", err)
-	}
-	return subs, nil
-}
-
 // Configure replaces the configuration. startAt is the hook_index from which newly named types are owed. One call at
 // a time.
 func (e *Endpoint) Configure(cfg Config, startAt uint64) error {
 	cfg = cfg.withDefaults()
-	subs, err := e.subscribe(cfg, startAt)
+	sub, err := e.subscribe(cfg, startAt)
 	if err != nil {
 		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.apply(cfg, subs)
+	e.apply(cfg, sub)
 	// Lanes look for their URL again.
 	for _, l := range e.lanes {
 		if l.state == laneBlocked || l.state == laneReady {
@@ -162,7 +144,7 @@ func (e *Endpoint) Configure(cfg Config, startAt uint64) error {
 		}
 	}
 	for _, t := range e.targets {
-		t.ready, t.failing, t.waiting = fifo{}, [3]fifo{}, fifo{}
+		t.ready, t.failing, t.waiting = fifo{}, [4]fifo{}, fifo{}
 	}
 	for _, l := range e.lanes {
 		if l.state == laneIdle {
@@ -180,9 +162,9 @@ func (e *Endpoint) Configure(cfg Config, startAt uint64) error {
 }
 
 // apply takes over a configuration. The lock is held.
-func (e *Endpoint) apply(cfg Config, subs map[event.Type]uint64) {
+func (e *Endpoint) apply(cfg Config, sub subscription) {
 	old := e.cfg
-	e.cfg, e.subs = cfg, subs
+	e.cfg, e.sub = cfg, sub
 	for _, t := range e.targets {
 		t.used = false
 	}
@@ -202,51 +184,33 @@ func (e *Endpoint) apply(cfg Config, subs map[event.Type]uint64) {
 	}
 }
 
-// owes says whether the endpoint is owed the record.
-func (e *Endpoint) owes(r *journal.Record) bool {
-	return r.Class == event.Lifecycle && e.wants(r.Type, r.Schema, r.Index)
-}
-
-func (e *Endpoint) wants(t event.Type, schema string, index uint64) bool {
-	if t == event.OnEventGap { // of the sequencer: named on its own or on the next event
-		return true
-	}
-	since, ok := e.subs[t]
-	if !ok || index < since {
-		return false
-	}
-	return t != event.OnStreamChanged || len(e.cfg.Schemas) == 0 || slices.Contains(e.cfg.Schemas, schema)
-}
-
-// prev is the seq of the preceding event of the key that this endpoint is owed.
-func (e *Endpoint) prev(r *journal.Record) uint64 {
-	var prev uint64
-	for i := range r.Marks {
-		m := &r.Marks[i]
-		if m.Seq > prev && m.Epoch == r.Epoch && e.wants(m.Type, m.Schema, m.Index) {
-			prev = m.Seq
-		}
-	}
-	return prev
-}
-
 // Feed tells of records that have just become durable. They are in order of position and follow each other.
 func (e *Endpoint) Feed(recs []*journal.Record) {
-	if len(recs) == 0 {
-		return
+	for len(recs) > 0 {
+		n := min(len(recs), feedRecords)
+		if !e.feed(recs[:n], recs[len(recs)-1].Position) {
+			return
+		}
+		recs = recs[n:]
 	}
+}
+
+// feed takes some records, as long as the endpoint is not behind and has room. Few at a time, so that those who wait
+// for the lock are not kept from sending.
+func (e *Endpoint) feed(recs []*journal.Record, tail uint64) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.tail = max(e.tail, recs[len(recs)-1].Position)
+	e.tail = max(e.tail, tail)
 	if e.next != recs[0].Position || e.held >= e.cfg.Window || e.closing {
 		e.wakeLocked() // behind: run reads from the journal
-		return
+		return false
 	}
 	for _, r := range recs {
 		e.take(r)
 	}
 	e.dispatchAll()
 	e.wakeLocked()
+	return true
 }
 
 // take puts the next record into its lane. The lock is held.
@@ -301,7 +265,7 @@ func (e *Endpoint) lane(key string) *lane {
 	if n := len(e.free); n > 0 {
 		l = e.free[n-1]
 		e.free = e.free[:n-1]
-		*l = lane{key: key, heapIndex: -1, gen: l.gen + 1}
+		*l = lane{key: key, heapIndex: -1, gen: l.gen + 1, queue: l.store[:0], store: l.store[:0]}
 	} else {
 		l = &lane{key: key, heapIndex: -1}
 	}
@@ -325,10 +289,13 @@ func (e *Endpoint) schedule(l *lane) {
 	for len(l.queue) > 0 {
 		it := l.queue[0]
 		url := e.cfg.URLs[it.typ()]
+		if it.rec != nil && it.late && url != "" && e.targets[url].gone {
+			url = "" // it stays a dead letter
+		}
 		if url == "" || it.question != nil && !it.question.holds() {
 			// A question whose condition ended is withdrawn. An event whose URL was taken out of the configuration
 			// is not owed any more. A gap without a URL for its notice is named on the next event of the lane.
-			if it.rec != nil && it.rec.Type == event.OnEventGap {
+			if it.rec != nil && it.rec.Type == event.OnEventGap && !it.late {
 				e.keepRecordGap(it.rec)
 			}
 			e.finish(l, it)
@@ -376,7 +343,7 @@ func (e *Endpoint) schedule(l *lane) {
 // finish takes the head out of the lane: it needs no further attempt.
 func (e *Endpoint) finish(l *lane, it item) {
 	e.held--
-	if it.rec != nil {
+	if it.rec != nil && !it.late {
 		if l.parked {
 			l.nextSeq = it.rec.Seq + 1
 			e.parkedDirty[l.key] = struct{}{}

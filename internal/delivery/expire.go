@@ -135,7 +135,7 @@ func (e *Endpoint) nameLost(before uint64, lost map[string]*lost) error {
 func (e *Endpoint) dropExpired(l *lane, before uint64) {
 	kept := l.queue[:0:0]
 	for i, it := range l.queue {
-		if it.rec == nil || it.rec.Position >= before || i == 0 && l.state != laneIdle && l.state != laneBackoff {
+		if it.rec == nil || it.late || it.rec.Position >= before || i == 0 && l.state != laneIdle && l.state != laneBackoff {
 			kept = append(kept, it)
 			continue
 		}

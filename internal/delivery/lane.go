@@ -28,8 +28,11 @@ type lane struct {
 	// gen changes whenever the lane takes another place; entries of queues with an older gen are void.
 	gen   uint64
 	queue []item // head first
+	// store is memory of the queue that is used again.
+	store []item
 	// Of the head.
 	attempts  int
+	cuts      int       // attempts that were cut short in favour of other lanes
 	rejects   int       // attempts that count against RejectAttempts
 	failSince time.Time // zero: the last attempt did not fail
 	retryAt   time.Time
@@ -50,6 +53,8 @@ type item struct {
 	question *question
 	// covered: the position is done already as far as the cursor is concerned (the lane is parked).
 	covered bool
+	// late: a dead letter that was redriven. It has no part in the lane's place in the journal.
+	late bool
 }
 
 // question is on_stream_none_reader.
@@ -85,20 +90,28 @@ type acceptWaiter struct {
 	done chan struct{}
 }
 
+// keepQueue bounds the memory that an empty lane keeps for its next events.
+const keepQueue = 4
+
 // failing says that the lane's last attempt failed.
 func (l *lane) failing() bool { return !l.failSince.IsZero() }
 
 // push appends an item.
-func (l *lane) push(it item) { l.queue = append(l.queue, it) }
+func (l *lane) push(it item) {
+	l.queue = append(l.queue, it)
+	if len(l.queue) == 1 && cap(l.queue) <= keepQueue {
+		l.store = l.queue
+	}
+}
 
 // pop removes the head.
 func (l *lane) pop() {
 	l.queue[0] = item{}
 	l.queue = l.queue[1:]
 	if len(l.queue) == 0 {
-		l.queue = nil
+		l.queue = l.store[:0]
 	}
-	l.attempts, l.rejects, l.failSince, l.lastError = 0, 0, time.Time{}, ""
+	l.attempts, l.cuts, l.rejects, l.failSince, l.lastError = 0, 0, 0, time.Time{}, ""
 }
 
 // yieldQuestion moves a question at the head behind the events and reports whether there were any: a question that
@@ -109,7 +122,7 @@ func (l *lane) yieldQuestion() bool {
 			q := l.queue[0]
 			copy(l.queue, l.queue[1:i+1])
 			l.queue[i] = q
-			l.attempts, l.rejects, l.failSince = 0, 0, time.Time{}
+			l.attempts, l.cuts, l.rejects, l.failSince = 0, 0, 0, time.Time{}
 			return true
 		}
 	}
@@ -123,7 +136,7 @@ func (l *lane) wakeWaiters(all bool) {
 	}
 	oldest := ^uint64(0)
 	for _, it := range l.queue {
-		if it.rec != nil {
+		if it.rec != nil && !it.late {
 			oldest = it.rec.Seq
 			break
 		}
@@ -141,13 +154,13 @@ func (l *lane) wakeWaiters(all bool) {
 
 // attempt is one request in flight.
 type attempt struct {
-	e    *Endpoint
 	t    *target
 	l    *lane
 	it   item
 	gaps []storedGap // of the key, which the body names
 	prev uint64      // of the event
 	wait time.Duration
+	form form
 	n    int  // number of the attempt, from 1
 	slow bool // counts against the failing share: the lane was failing, or it takes far longer than usual
 	cut  bool // ended early in favour of lanes that work

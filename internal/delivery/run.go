@@ -87,9 +87,14 @@ func (e *Endpoint) untilNext() time.Duration {
 		if t.first != nil && !t.down {
 			d = min(d, slowCheck)
 		}
-		if t.down && t.inFlight() == 0 {
+		if e.cfg.Rate > 0 && t.ready.peek() != nil {
+			at(e.rateAt)
+		}
+		if t.down && t.inFlight() == 0 && !e.cfg.Paused {
 			if l := t.waiting.peek(); l != nil {
-				at(t.nextProbe(l))
+				if l.attempts > 0 || t.failedMany {
+					at(t.nextProbe(l))
+				}
 			}
 		}
 	}
@@ -110,7 +115,7 @@ func (e *Endpoint) watchSlow(t *target, now time.Time) {
 		}
 		switch {
 		case a.slow:
-			if t.peekFailing() != nil && t.success.After(a.at) {
+			if l := t.peekFailing(); l != nil && (t.success.After(a.at) || l.attempts < a.n) {
 				a.end()
 			}
 		case t.slow < t.slowShare():
@@ -159,7 +164,7 @@ func (e *Endpoint) park(l *lane) {
 		return
 	}
 	for _, it := range l.queue {
-		if it.rec != nil {
+		if it.rec != nil && !it.late {
 			l.parked, l.nextSeq = true, it.rec.Seq
 			break
 		}
@@ -178,7 +183,7 @@ func (e *Endpoint) park(l *lane) {
 func (e *Endpoint) unload(l *lane) {
 	kept := l.queue[:0:0]
 	for _, it := range l.queue {
-		if it.rec == nil {
+		if it.rec == nil || it.late {
 			kept = append(kept, it)
 			continue
 		}
@@ -328,7 +333,7 @@ func (e *Endpoint) placeOps(c *cursor) []journal.Op {
 }
 
 // restore reads the stored place.
-func (e *Endpoint) restore() error {
+func (e *Endpoint) restore(from uint64) error {
 	info := e.deps.Store.Info()
 	st, err := e.deps.Store.State("cursor/" + e.name)
 	if err != nil {
@@ -340,7 +345,11 @@ func (e *Endpoint) restore() error {
 	if _, known := st["cursor/"+e.name]; !known {
 		// A new endpoint starts at now. The hook endpoint of a new journal finds nothing before it.
 		// Written at once: found without a cursor again, it would start later.
-		e.cursor.jump(info.Last)
+		place := info.Last
+		if from > 0 {
+			place = min(place, from-1)
+		}
+		e.cursor.jump(place)
 		op := journal.Op{Key: "cursor/" + e.name, Value: e.cursor.encode()}
 		if err := e.deps.Store.SetState([]journal.Op{op}, true); err != nil {
 			return fmt.Errorf("delivery: write cursor: %w", err)
@@ -351,15 +360,8 @@ func (e *Endpoint) restore() error {
 	}
 	e.next, e.tail = e.cursor.floor+1, info.Last
 
-	st, err = e.deps.Store.State("sub/" + e.name)
-	if err != nil {
-		return fmt.Errorf("delivery: read subscription: %w", err)
-	}
-	e.subs = map[event.Type]uint64{}
-	if v := st["sub/"+e.name]; v != nil {
-		if err := json.Unmarshal(v, &e.subs); err != nil {
-			return fmt.Errorf("delivery: subscription of %s: %w: %w", e.name, journal.ErrCorrupt, err)
-		}
+	if err := e.restoreSubscription(); err != nil {
+		return err
 	}
 	return e.restoreGaps()
 }

@@ -5,21 +5,24 @@ import (
 )
 
 const (
-	// downAfter is the number of failures in a row, with no success between, after which a URL counts as down.
+	// A URL counts as down after downAfter failures with no success between if they took at least downGrace, or after
+	// downMany at once: on a busy endpoint a few keys that always fail are in a row by chance.
 	downAfter = 5
+	downMany  = 64
+	downGrace = 500 * time.Millisecond
 	// freshProbe bounds how often a lane that has not failed itself may probe a URL that is down.
 	freshProbe = time.Second
 	// minSlow is the least time after which an attempt may count as slow.
-	minSlow = 50 * time.Millisecond
+	minSlow = 25 * time.Millisecond
 )
 
 // target is one URL of an endpoint: its slots, its breaker, its queues. Guarded by the endpoint's lock.
 type target struct {
 	url string
-	// ready and failing hold lanes whose head goes to this URL; failing those whose last attempt failed, by how
-	// often: who failed once does not queue behind those that always do.
+	// ready and failing hold lanes whose head goes to this URL; failing those whose last attempt failed: first those
+	// that were only cut short, then by how often they failed: who failed once does not queue behind who always does.
 	ready   fifo
-	failing [3]fifo
+	failing [4]fifo
 	// fast and slow count the attempts in flight: slow ones share a quarter of the slots.
 	fast, slow int
 	// limit is the number of slots that are open now; it grows after an outage.
@@ -27,9 +30,12 @@ type target struct {
 	first *attempt // in flight, oldest first
 	last  *attempt
 
-	failures int // in a row
-	latency  time.Duration
-	success  time.Time
+	failures     int // in a row
+	failingSince time.Time
+	failedLane   *lane // the one that failed, while it is only one
+	failedMany   bool
+	latency      time.Duration
+	success      time.Time
 	// While nothing succeeds a slow attempt is ended only at nextCut, and then more and more rarely.
 	nextCut  time.Time
 	cutDelay time.Duration
@@ -37,6 +43,7 @@ type target struct {
 	// Breaker.
 	down      bool
 	downSince time.Time
+	lastGood  time.Time // the last success before it went down
 	probeAt   time.Time // when the next probe of a failed lane may go out
 	lastProbe time.Time
 	backoff   time.Duration
@@ -65,7 +72,11 @@ func (t *target) patience(n int, timeout time.Duration) time.Duration {
 
 // pushFailing queues a lane whose last attempt failed.
 func (t *target) pushFailing(l *lane) {
-	t.failing[min(l.attempts/2, len(t.failing)-1)].push(l)
+	i := 0
+	if l.attempts > l.cuts {
+		i = 1 + min(l.attempts/2, len(t.failing)-2)
+	}
+	t.failing[i].push(l)
 }
 
 func (t *target) peekFailing() *lane {
@@ -129,17 +140,29 @@ func (t *target) succeeded(now time.Time, latency time.Duration, slots int) bool
 }
 
 // failed notes an attempt that shows the receiver in trouble. It reports whether the URL has just gone down.
-func (t *target) failed(now time.Time, c *Config) bool {
-	t.failures++
-	if !t.down && t.failures < downAfter {
+func (t *target) failed(now time.Time, l *lane, c *Config) bool {
+	if t.failures++; t.failures == 1 {
+		t.failingSince, t.failedLane, t.failedMany = now, l, false
+	}
+	t.failedMany = t.failedMany || t.failedLane != l
+	if !t.down && (t.failures < downAfter || now.Sub(t.failingSince) < downGrace && t.failures < downMany) {
 		return false
 	}
 	wentDown := !t.down
 	if wentDown {
-		t.down, t.downSince, t.backoff = true, now, c.BackoffMin
+		t.down, t.downSince, t.lastGood, t.backoff = true, now, t.success, c.BackoffMin
 	} else {
 		t.backoff = min(2*t.backoff, c.ProbeMax)
 	}
 	t.probeAt = now.Add(t.backoff)
 	return wentDown
+}
+
+// mayProbe says whether the lane may find out whether the receiver is back: by the back-off, sooner when it has not
+// failed itself, and at once when all that failed was one other lane.
+func (t *target) mayProbe(l *lane, now time.Time) bool {
+	if l.attempts == 0 && !t.failedMany && t.failedLane != l {
+		return t.inFlight() <= 1
+	}
+	return t.inFlight() == 0 && !now.Before(t.nextProbe(l))
 }

@@ -2,9 +2,7 @@ package delivery
 
 import (
 	"context"
-	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/hookline/hookline/event"
@@ -20,19 +18,20 @@ func (e *Endpoint) dispatchAll() {
 }
 
 func (e *Endpoint) dispatch(t *target) {
-	for a := e.pick(t); a != nil; a = e.pick(t) {
+	for a := e.pick(t, nil); a != nil; a = e.pick(t, nil) {
 		e.wg.Add(1)
 		go e.work(a)
 	}
 }
 
-// pick takes the next lane that may use a slot of t, or returns nil. The lock is held.
-func (e *Endpoint) pick(t *target) *attempt {
-	if e.closing {
+// pick takes the next lane that may use a slot of t, or returns nil. used is an attempt that is over, whose memory is
+// used again; it may be nil. The lock is held.
+func (e *Endpoint) pick(t *target, used *attempt) *attempt {
+	if e.closing || e.cfg.Paused || e.throttled() {
 		return nil
 	}
 	if t.down {
-		return e.pickProbe(t)
+		return e.pickProbe(t, used)
 	}
 	for t.fast < t.limit {
 		l := t.ready.pop()
@@ -40,7 +39,7 @@ func (e *Endpoint) pick(t *target) *attempt {
 			break
 		}
 		if e.hasHead(l) {
-			return e.begin(t, l, false)
+			return e.begin(t, l, false, used)
 		}
 	}
 	for t.slow < t.slowShare() {
@@ -49,10 +48,26 @@ func (e *Endpoint) pick(t *target) *attempt {
 			break
 		}
 		if e.hasHead(l) {
-			return e.begin(t, l, true)
+			return e.begin(t, l, true, used)
 		}
 	}
 	return nil
+}
+
+// throttled says whether Config.Rate forbids a request now. A second's worth may come at once after a pause.
+func (e *Endpoint) throttled() bool {
+	return e.cfg.Rate > 0 && time.Now().Before(e.rateAt)
+}
+
+// spend takes one request from Config.Rate.
+func (e *Endpoint) spend(now time.Time) {
+	if e.cfg.Rate <= 0 {
+		return
+	}
+	if idle := now.Add(-time.Second); e.rateAt.Before(idle) {
+		e.rateAt = idle
+	}
+	e.rateAt = e.rateAt.Add(time.Duration(float64(time.Second) / e.cfg.Rate))
 }
 
 // hasHead says whether the lane, just taken from a queue, has something to send now. If not it finds itself another
@@ -67,20 +82,17 @@ func (e *Endpoint) hasHead(l *lane) bool {
 
 // pickProbe lets one request at a time find out whether the receiver is back. Lanes take turns, so that one that
 // always fails does not hide that others would not.
-func (e *Endpoint) pickProbe(t *target) *attempt {
-	if t.inFlight() > 0 {
-		return nil
-	}
+func (e *Endpoint) pickProbe(t *target, used *attempt) *attempt {
 	now := time.Now()
 	for {
 		l := t.waiting.peek()
-		if l == nil || now.Before(t.nextProbe(l)) {
+		if l == nil || !t.mayProbe(l, now) {
 			return nil
 		}
 		t.waiting.skip()
 		if e.hasHead(l) {
 			t.lastProbe = now
-			return e.begin(t, l, false)
+			return e.begin(t, l, false, used)
 		}
 	}
 }
@@ -93,16 +105,24 @@ func (t *target) nextProbe(head *lane) time.Time {
 	return t.probeAt
 }
 
-func (e *Endpoint) begin(t *target, l *lane, slow bool) *attempt {
+func (e *Endpoint) begin(t *target, l *lane, slow bool, a *attempt) *attempt {
 	l.state = laneFlight
 	l.gen++
 	l.attempts++
 	if q := l.queue[0].question; q != nil {
 		q.attempts++
 	}
-	a := &attempt{e: e, t: t, l: l, it: l.queue[0], slow: slow, at: time.Now(), n: l.attempts}
-	a.ctx, a.stop = context.WithCancel(e.ctx)
-	a.wait = e.cfg.Timeout
+	next := attempt{t: t, l: l, it: l.queue[0], slow: slow, at: time.Now(), n: l.attempts, wait: e.cfg.Timeout}
+	if a != nil && !a.cut {
+		next.ctx, next.stop = a.ctx, a.stop
+	} else {
+		next.ctx, next.stop = context.WithCancel(e.ctx)
+	}
+	if a == nil {
+		a = new(attempt)
+	}
+	*a = next
+	a.form = form{format: e.cfg.Format, signer: e.cfg.Signer, header: e.cfg.Header, replay: e.replay}
 	if a.it.rec != nil {
 		a.prev, a.gaps = e.prev(a.it.rec), e.gaps[l.key]
 	}
@@ -112,6 +132,7 @@ func (e *Endpoint) begin(t *target, l *lane, slow bool) *attempt {
 		t.fast++
 	}
 	t.link(a)
+	e.spend(a.at)
 	e.stats.Attempts++
 	if a.n > 1 {
 		e.stats.Retries++
@@ -126,67 +147,28 @@ func (e *Endpoint) begin(t *target, l *lane, slow bool) *attempt {
 func (e *Endpoint) work(a *attempt) {
 	defer e.wg.Done()
 	var buf []byte
-	for a != nil {
+	for {
 		var req webhook.Request
 		req, buf = e.request(a, buf[:0])
 		rep := e.deps.Sender.Send(a.ctx, req)
-		a.stop()
 		e.mu.Lock()
 		then := e.settle(a, rep)
-		t := a.t
-		a = e.pick(t)
+		t, stop := a.t, a.stop
+		next := e.pick(t, a)
 		e.dispatchAll() // the lane's next event may go to another URL
-		if a == nil && !t.used && t.inFlight() == 0 && e.targets[t.url] == t {
+		if next == nil && !t.used && t.inFlight() == 0 && e.targets[t.url] == t {
 			delete(e.targets, t.url)
 		}
 		e.mu.Unlock()
 		if then != nil {
 			then()
 		}
-	}
-}
-
-// request renders the body.
-func (e *Endpoint) request(a *attempt, buf []byte) (webhook.Request, []byte) {
-	it := a.it
-	var env envelope
-	var body []byte
-	switch {
-	case it.rec != nil:
-		env, body = envelopeOf(it.rec), it.rec.Body
-		env.prev = a.prev
-		for _, g := range a.gaps {
-			env.gap = append(env.gap, g.Gap)
+		if next == nil {
+			stop()
+			return
 		}
-		if it.rec.Type == event.OnEventGap {
-			body = gapFact(it.rec.Key, recordGap(it.rec))
-		}
-	case it.notice != nil:
-		env, body = it.notice.envelope(), gapFact(a.l.key, it.notice.Gap)
-	default:
-		env, body = it.question.envelope(e.deps.Stamper), it.question.body
+		a = next
 	}
-	buf = appendBody(buf, body, &env)
-	return webhook.Request{URL: a.t.url, Header: header(env.stream, a.n), Body: buf, Timeout: a.wait}, buf
-}
-
-// defaultVhostHeader is the header of the first attempt of nearly every event. It is not changed by who gets it.
-var defaultVhostHeader = http.Header{"X-VHOST": {"__defaultVhost__"}} //nolint:gochecknoglobals // a constant
-
-// header returns X-VHOST for events of a stream, and the number of the attempt from the second on.
-func header(key string, n int) http.Header {
-	vhost, _, ok := strings.Cut(key, "/")
-	if n == 1 && vhost == "__defaultVhost__" {
-		return defaultVhostHeader
-	}
-	h := make(http.Header, 2)
-	if ok && vhost != "" {
-		h["X-VHOST"] = []string{vhost}
-	}
-	if n > 1 {
-		h["X-Hookline-Attempt"] = []string{strconv.Itoa(n)}
-	}
-	return h
 }
 
 // settle applies a reply. It returns what is to be called without the lock. The lock is held.
@@ -202,7 +184,7 @@ func (e *Endpoint) settle(a *attempt, rep webhook.Reply) (then func()) {
 		return nil
 	}
 	now := time.Now()
-	class, code, msg := webhook.Classify(rep)
+	class, code, msg := a.form.classify(rep)
 	var why string
 	switch class {
 	case webhook.Accepted:
@@ -231,9 +213,10 @@ func (e *Endpoint) failure(a *attempt, rep webhook.Reply, now time.Time) string 
 	}
 	if a.cut {
 		e.stats.Cuts++
+		a.l.cuts++
 		return "cut short: took far longer than others, whose slots it held"
 	}
-	if a.t.failed(now, &e.cfg) {
+	if a.t.failed(now, a.l, &e.cfg) {
 		e.log.Warn("receiver is down: probing", "url", a.t.url, "err", errText(rep))
 		e.blockAll(a.t)
 	}
@@ -277,6 +260,8 @@ func (e *Endpoint) accepted(a *attempt, rep webhook.Reply, now time.Time, code i
 		e.log.Info("event refused by the receiver", "type", it.typ(), "stream", l.key, "code", code, "msg", msg)
 	}
 	switch {
+	case it.rec != nil && it.late:
+		then = func() { e.redriven(it.rec.Position) }
 	case it.rec != nil:
 		e.stats.Delivered++
 		if e.deps.Observer.Delivered != nil {
@@ -302,14 +287,16 @@ func (e *Endpoint) up(t *target, now time.Time, latency time.Duration) {
 	waiting := t.waiting
 	t.waiting = fifo{}
 	for l := waiting.pop(); l != nil; l = waiting.pop() {
-		l.failSince, l.attempts = time.Time{}, 0 // it was the receiver, not the lane
+		if l.failSince.After(t.lastGood) { // it was the receiver, not the lane
+			l.failSince, l.attempts, l.cuts = time.Time{}, 0, 0
+		}
 		e.schedule(l)
 	}
 }
 
 // blockAll lets every lane that is ready wait for the receiver.
 func (e *Endpoint) blockAll(t *target) {
-	for _, q := range []*fifo{&t.failing[0], &t.failing[1], &t.failing[2], &t.ready} {
+	for _, q := range []*fifo{&t.failing[0], &t.failing[1], &t.failing[2], &t.failing[3], &t.ready} {
 		for l := q.pop(); l != nil; l = q.pop() {
 			l.state = laneBlocked
 			l.wakeWaiters(true)
@@ -338,6 +325,11 @@ func (e *Endpoint) failed(a *attempt, class webhook.Class, why string, retryAfte
 			e.schedule(l)
 			return nil
 		}
+		if it.late { // it stays a dead letter
+			e.finish(l, it)
+			e.schedule(l)
+			return nil
+		}
 		e.wg.Add(1)
 		return func() { go e.bury(l, it, reason, why) } // the lane stays in flight
 	}
@@ -352,6 +344,8 @@ func (e *Endpoint) failed(a *attempt, class webhook.Class, why string, retryAfte
 		l.state = laneBlocked
 		a.t.waiting.push(l)
 		e.wakeLocked()
+	case a.cut && l.cuts == l.attempts: // it has not failed by itself
+		e.delay(l, cutDelay<<min(l.cuts-1, 10))
 	default:
 		e.delay(l, e.delayOf(l.attempts, retryAfter))
 	}

@@ -330,8 +330,8 @@ func (s *Sequencer) recordLocked(ks *keyState, meta fact.Meta, schema string, bo
 // id is unique for ever: the incarnation names the run and a hook_index is never given out twice.
 func (s *Sequencer) id(index uint64) string {
 	const digits = "0123456789abcdef"
-	b := make([]byte, 0, len(s.inc)+17)
-	b = append(append(b, s.inc...), '-')
+	var buf [48]byte
+	b := append(append(buf[:0], s.inc...), '-')
 	shift := 60
 	for shift > 0 && index>>shift == 0 {
 		shift -= 4

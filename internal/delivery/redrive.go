@@ -1,0 +1,132 @@
+package delivery
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hookline/hookline/internal/journal"
+)
+
+// ErrNoDeadLetter says that there is no dead letter at the position.
+var ErrNoDeadLetter = errors.New("delivery: no such dead letter")
+
+func deadKey(endpoint string, position uint64) string {
+	return fmt.Sprintf("dead/%s/%016x", endpoint, position)
+}
+
+// DeadLetter returns one dead letter with its event.
+func (e *Endpoint) DeadLetter(position uint64) (DeadLetter, *journal.Record, error) {
+	key := deadKey(e.name, position)
+	st, err := e.deps.Store.State(key)
+	if err != nil {
+		return DeadLetter{}, nil, fmt.Errorf("delivery: read dead letter: %w", err)
+	}
+	v := st[key]
+	if v == nil {
+		return DeadLetter{}, nil, ErrNoDeadLetter
+	}
+	var d DeadLetter
+	if err := json.Unmarshal(v, &d); err != nil {
+		return d, nil, fmt.Errorf("delivery: dead letter: %w: %w", journal.ErrCorrupt, err)
+	}
+	r, err := d.Event()
+	return d, r, err
+}
+
+// Event decodes the event of a dead letter.
+func (d *DeadLetter) Event() (*journal.Record, error) {
+	b, err := base64.StdEncoding.DecodeString(d.Record)
+	if err != nil {
+		return nil, fmt.Errorf("delivery: dead letter: %w: %w", journal.ErrCorrupt, err)
+	}
+	r, err := journal.Decode(b)
+	if err != nil {
+		return nil, fmt.Errorf("delivery: dead letter: %w", err)
+	}
+	r.Position = d.Position
+	return r, nil
+}
+
+// Redrive sends a dead letter once more, in the lane of its key and flagged late. It stays a dead letter until it is
+// accepted; after a restart it has to be asked for again.
+func (e *Endpoint) Redrive(position uint64) error {
+	_, r, err := e.DeadLetter(position)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.lane(r.Key)
+	for _, it := range l.queue {
+		if it.late && it.rec.Position == position {
+			return nil // it is on its way
+		}
+	}
+	l.push(item{rec: r, late: true, covered: true})
+	e.held++
+	if l.state == laneIdle {
+		e.schedule(l)
+	}
+	e.dispatchAll()
+	e.log.Info("dead letter redriven", "stream", r.Key, "event", r.ID)
+	return nil
+}
+
+// redriven forgets a dead letter that was accepted late.
+func (e *Endpoint) redriven(position uint64) {
+	if err := e.deps.Store.SetState([]journal.Op{{Key: deadKey(e.name, position)}}, false); err != nil {
+		e.log.Error("a redriven event was accepted, but stays a dead letter", "position", position, "err", err)
+	}
+}
+
+// Discard forgets a dead letter for good.
+func (e *Endpoint) Discard(position uint64, reason string) error {
+	d, r, err := e.DeadLetter(position)
+	if err != nil {
+		return err
+	}
+	if err := e.deps.Store.SetState([]journal.Op{{Key: deadKey(e.name, position)}}, true); err != nil {
+		return fmt.Errorf("delivery: discard: %w", err)
+	}
+	e.log.Warn("dead letter discarded", "stream", r.Key, "event", r.ID, "given_up_for", d.Reason, "reason", reason)
+	return nil
+}
+
+// Forget releases the place of an endpoint that was removed. Its dead letters stay.
+func Forget(s Store, endpoint string) error {
+	var ops []journal.Op
+	for _, prefix := range []string{"cursor/", "sub/", "park/", "gap/"} {
+		st, err := s.State(prefix + endpoint)
+		if err != nil {
+			return fmt.Errorf("delivery: forget %s: %w", endpoint, err)
+		}
+		for key := range st {
+			if key == prefix+endpoint || strings.HasPrefix(key, prefix+endpoint+"/") {
+				ops = append(ops, journal.Op{Key: key})
+			}
+		}
+	}
+	if len(ops) == 0 {
+		return nil
+	}
+	if err := s.SetState(ops, true); err != nil {
+		return fmt.Errorf("delivery: forget %s: %w", endpoint, err)
+	}
+	return nil
+}
+
+// Known returns the names of the endpoints that have a place in the journal.
+func Known(s Store) ([]string, error) {
+	st, err := s.State("cursor/")
+	if err != nil {
+		return nil, fmt.Errorf("delivery: endpoints: %w", err)
+	}
+	var out []string
+	for _, key := range sortedKeys(st) {
+		out = append(out, strings.TrimPrefix(key, "cursor/"))
+	}
+	return out, nil
+}

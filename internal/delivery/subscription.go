@@ -1,0 +1,146 @@
+package delivery
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/journal"
+)
+
+// subscription says from when on an endpoint is owed what. It is stored.
+type subscription struct {
+	// Types holds the hook_index from which each type is owed.
+	Types map[event.Type]uint64 `json:"types"`
+	// Filter is what limits the events of a type, and FilterSince the hook_index from which it holds: prev does not
+	// look behind it, since what came before may not have been owed.
+	Filter      string `json:"filter"`
+	FilterSince uint64 `json:"filterSince"`
+}
+
+func filterOf(c *Config) string {
+	return fmt.Sprintf("schemas=%q streams=%q history=%v", c.Schemas, c.Streams, c.History)
+}
+
+// subscribe decides, and writes, from when on each type is owed.
+func (e *Endpoint) subscribe(cfg Config, startAt uint64) (subscription, error) {
+	e.mu.Lock()
+	old := e.sub
+	e.mu.Unlock()
+	sub := subscription{Types: map[event.Type]uint64{}, Filter: filterOf(&cfg), FilterSince: old.FilterSince}
+	if old.Types != nil && old.Filter != sub.Filter {
+		sub.FilterSince = startAt
+	}
+	for t, url := range cfg.URLs {
+		if url == "" || event.ClassOf(t) != event.Lifecycle && !cfg.History {
+			continue
+		}
+		since, ok := old.Types[t]
+		if !ok {
+			since = startAt
+		}
+		sub.Types[t] = since
+	}
+	v, err := json.Marshal(sub)
+	if err != nil {
+		return sub, fmt.Errorf("delivery: subscription: %w", err)
+	}
+	if err := e.deps.Store.SetState([]journal.Op{{Key: "sub/" + e.name, Value: v}}, true); err != nil {
+		return sub, fmt.Errorf("delivery: write subscription: %w", err)
+	}
+	return sub, nil
+}
+
+// owes says whether the endpoint is owed the record.
+func (e *Endpoint) owes(r *journal.Record) bool {
+	schema := r.Schema
+	if r.Class == event.History {
+		schema = journal.HistorySchema
+	}
+	return e.wants(r.Type, schema, r.Index) && e.wantsStream(r.Key)
+}
+
+func (e *Endpoint) wants(t event.Type, schema string, index uint64) bool {
+	if t == event.OnEventGap { // of the sequencer: named on its own or on the next event
+		return true
+	}
+	since, ok := e.sub.Types[t]
+	if !ok || index < since {
+		return false
+	}
+	if schema == journal.HistorySchema {
+		return e.cfg.History
+	}
+	if event.ClassOf(t) != event.Lifecycle {
+		return false
+	}
+	return t != event.OnStreamChanged || len(e.cfg.Schemas) == 0 || slices.Contains(e.cfg.Schemas, schema)
+}
+
+func (e *Endpoint) wantsStream(key string) bool {
+	if len(e.cfg.Streams) == 0 || key == "" {
+		return true
+	}
+	return slices.ContainsFunc(e.cfg.Streams, func(p string) bool { return matchStream(p, key) })
+}
+
+// matchStream matches a key against a pattern; see Config.Streams.
+func matchStream(pattern, key string) bool {
+	if strings.Count(pattern, "/") < 2 {
+		_, key, _ = strings.Cut(key, "/")
+	}
+	return glob(pattern, key)
+}
+
+// glob matches s against a pattern in which * is any run of characters.
+func glob(pattern, s string) bool {
+	star, from := -1, 0
+	p, i := 0, 0
+	for i < len(s) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, from = p, i
+			p++
+		case p < len(pattern) && pattern[p] == s[i]:
+			p++
+			i++
+		case star >= 0: // let the last star take one more
+			from++
+			p, i = star+1, from
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == '*' {
+		p++
+	}
+	return p == len(pattern)
+}
+
+// prev is the seq of the preceding event of the key that this endpoint is owed.
+func (e *Endpoint) prev(r *journal.Record) uint64 {
+	var prev uint64
+	for i := range r.Marks {
+		m := &r.Marks[i]
+		if m.Seq > prev && m.Epoch == r.Epoch && m.Index >= e.sub.FilterSince && e.wants(m.Type, m.Schema, m.Index) {
+			prev = m.Seq
+		}
+	}
+	return prev
+}
+
+// restoreSubscription reads what was stored.
+func (e *Endpoint) restoreSubscription() error {
+	st, err := e.deps.Store.State("sub/" + e.name)
+	if err != nil {
+		return fmt.Errorf("delivery: read subscription: %w", err)
+	}
+	if v := st["sub/"+e.name]; v != nil {
+		if err := json.Unmarshal(v, &e.sub); err != nil {
+			return fmt.Errorf("delivery: subscription of %s: %w: %w", e.name, journal.ErrCorrupt, err)
+		}
+	}
+	return nil
+}
