@@ -372,9 +372,10 @@ func (s *splitter) value() []byte {
 		c := s.rest[i]
 		switch {
 		case quoted:
-			if c == '\\' {
+			switch c {
+			case '\\':
 				i++
-			} else if c == '"' {
+			case '"':
 				quoted = false
 			}
 		case c == '"':

@@ -7,8 +7,9 @@ import (
 
 // appendString appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD.
 func appendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	for _, r := range s {
+	n := plain(s)
+	dst = append(append(dst, '"'), s[:n]...)
+	for _, r := range s[n:] {
 		dst = appendRune(dst, r)
 	}
 	return append(dst, '"')
@@ -22,13 +23,25 @@ func appendAttribute(dst []byte, s string) []byte {
 
 // appendChars is [appendAttribute] without the quotes.
 func appendChars(dst []byte, s string) []byte {
-	for _, r := range s {
+	n := plain(s)
+	dst = append(dst, s[:n]...)
+	for _, r := range s[n:] {
 		if !allowed(r) {
 			r = utf8.RuneError
 		}
 		dst = appendRune(dst, r)
 	}
 	return dst
+}
+
+// plain returns the length of the part at the front of s, often all of it, that needs no look at its runes.
+func plain(s string) int {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c > '~' || c == '"' || c == '\\' {
+			return i
+		}
+	}
+	return len(s)
 }
 
 func appendRune(dst []byte, r rune) []byte {
@@ -56,6 +69,9 @@ func allowed(r rune) bool {
 
 // exact says whether s survives [appendAttribute] unchanged.
 func exact(s string) bool {
+	if plain(s) == len(s) {
+		return true
+	}
 	for i, r := range s {
 		if r == utf8.RuneError {
 			// A U+FFFD that stands in s itself is kept; a byte that is not UTF-8 is not.
