@@ -427,9 +427,11 @@ func anyEnvelope(t *rapid.T) event.Envelope {
 	}
 	name := rapid.OneOf(rapid.String(), rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }))
 	word := rapid.StringMatching(`[a-z0-9-]{1,40}`)
+	// The reference SDK takes a subject of white space for an empty one; a stream key always has its slashes.
+	key := rapid.OneOf(rapid.Just(""), rapid.Map(name, func(s string) string { return "v/a/" + s }))
 	e := event.Envelope{
 		ID: word.Draw(t, "id"), Type: rapid.SampledFrom(event.Types()).Draw(t, "type"), Source: name.Draw(t, "source"),
-		Incarnation: word.Draw(t, "incarnation"), Epoch: rapid.Int64Min(0).Draw(t, "epoch"), Stream: name.Draw(t, "stream"),
+		Incarnation: word.Draw(t, "incarnation"), Epoch: rapid.Int64Min(0).Draw(t, "epoch"), Stream: key.Draw(t, "stream"),
 		Publication: word.Draw(t, "publication"), Seq: rapid.Uint64().Draw(t, "seq"), Prev: pointer("prev"), After: pointer("after"),
 		Time:         time.Unix(rapid.Int64Range(0, 250_000_000_000).Draw(t, "s"), rapid.Int64Range(0, 999_999_999).Draw(t, "ns")).UTC(),
 		Compensation: rapid.Bool().Draw(t, "compensation"), Late: rapid.Bool().Draw(t, "late"), Replay: word.Draw(t, "replay"),
