@@ -16,11 +16,14 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hookline/hookline/internal/config"
 )
 
 type eventsCmd struct {
 	URL    string `default:"http://127.0.0.1:8080" env:"HOOKLINE_URL" help:"The server's HTTP address."`
-	Secret string `env:"HOOKLINE_API_SECRET" help:"api.secret; default: read from ./data/identity.ini."`
+	Secret string `env:"HOOKLINE_API_SECRET" help:"api.secret; default: from --config, or else from ./data/identity.ini."`
+	Config string `short:"c" placeholder:"FILE" help:"The server's config.ini, to read api.secret from."`
 
 	Ls   eventsLsCmd   `cmd:"" help:"List events, oldest first."`
 	Show eventsShowCmd `cmd:"" help:"Show one event with its body."`
@@ -63,7 +66,8 @@ type eventsShowCmd struct {
 
 type eventsTailCmd struct {
 	filterFlags
-	Follow bool `default:"true" negatable:"" help:"Go on until interrupted."`
+	Follow bool `short:"f" help:"Go on until interrupted."`
+	Last   int  `short:"n" default:"20" help:"Begin with this many of the newest events."`
 }
 
 // get calls the API.
@@ -72,9 +76,9 @@ func (c *eventsCmd) get(ctx context.Context, path string, q url.Values) (*http.R
 	if err != nil {
 		return nil, err
 	}
-	secret := c.Secret
-	if secret == "" {
-		secret = localSecret()
+	secret, err := c.secret()
+	if err != nil {
+		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+secret)
 	res, err := http.DefaultClient.Do(req)
@@ -87,6 +91,21 @@ func (c *eventsCmd) get(ctx context.Context, path string, q url.Values) (*http.R
 		return nil, fmt.Errorf("%s: %s: %s", req.URL.Redacted(), res.Status, bytes.TrimSpace(b))
 	}
 	return res, nil
+}
+
+// secret finds the API secret.
+func (c *eventsCmd) secret() (string, error) {
+	switch {
+	case c.Secret != "":
+		return c.Secret, nil
+	case c.Config != "":
+		conf, err := config.Load(c.Config, os.Environ())
+		if err != nil {
+			return "", err
+		}
+		return conf.API.Secret, nil
+	}
+	return localSecret(), nil
 }
 
 // localSecret reads the generated secret of a server that runs without a file in this directory.
@@ -103,9 +122,37 @@ func localSecret() string {
 	return ""
 }
 
+// newest returns the position of the newest event.
+func (c *eventsCmd) newest(ctx context.Context) (uint64, error) {
+	res, err := c.get(ctx, "/api/v1/endpoints", nil)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	var list struct {
+		Endpoints []struct {
+			Tail uint64 `json:"tail"`
+		} `json:"endpoints"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&list); err != nil {
+		return 0, fmt.Errorf("endpoints: %w", err)
+	}
+	var tail uint64
+	for _, e := range list.Endpoints {
+		tail = max(tail, e.Tail)
+	}
+	return tail, nil
+}
+
 // Run implements the command.
-func (l *eventsLsCmd) Run(c *cli) error {
+func (l *eventsLsCmd) Run(c *cli) error { return l.from(c, 0) }
+
+// from lists what comes after a position.
+func (l *eventsLsCmd) from(c *cli, position uint64) error {
 	left, q := l.Limit, l.query()
+	if position > 0 {
+		q.Set("cursor", strconv.FormatUint(position, 10))
+	}
 	for left > 0 {
 		q.Set("limit", strconv.Itoa(min(left, 1000)))
 		res, err := c.Events.get(context.Background(), "/api/v1/events", q)
@@ -157,7 +204,18 @@ func (s *eventsShowCmd) Run(c *cli) error {
 func (t *eventsTailCmd) Run(c *cli) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	res, err := c.Events.get(ctx, "/api/v1/events/stream", t.query())
+	last, err := c.Events.newest(ctx)
+	if err != nil {
+		return err
+	}
+	q := t.query()
+	from := last - min(last, uint64(max(0, t.Last))) + 1
+	if !t.Follow {
+		list := eventsLsCmd{filterFlags: t.filterFlags, Limit: t.Last}
+		return list.from(c, from)
+	}
+	q.Set("cursor", strconv.FormatUint(from, 10))
+	res, err := c.Events.get(ctx, "/api/v1/events/stream", q)
 	if err != nil {
 		return err
 	}

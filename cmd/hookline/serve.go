@@ -9,13 +9,14 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hookline/hookline/internal/config"
 	"github.com/hookline/hookline/internal/server"
 )
 
 type serveCmd struct {
 	Config string `short:"c" placeholder:"FILE" help:"ZLMediaKit's config.ini; written with defaults when it is missing. Without: RTMP 1935, HTTP 8080, state below ./data."`
 	Level  *int   `short:"l" placeholder:"0-4" help:"Log level as in ZLMediaKit: 0 trace, 1 debug, 2 info, 3 warn, 4 error. Overrides server.log_level."`
-	Log    string `enum:"text,json" default:"text" help:"Form of the log: text or json."`
+	Log    string `enum:",text,json" default:"" help:"Form of the log: text or json. Overrides server.log_format."`
 
 	Daemon  bool   `short:"d" help:"Accepted for ZLMediaKit's scripts; Hookline stays in the foreground, for systemd and containers."`
 	MaxDay  int    `short:"m" hidden:""`
@@ -34,7 +35,7 @@ func (c *serveCmd) Run() error {
 		}
 		environ = append(environ, "HOOKLINE_SERVER_LOG_LEVEL="+l)
 	}
-	log := newLogger(c.Log, level)
+	log := newLogger(c.logFormat(environ), level)
 	c.explain(log)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -52,6 +53,17 @@ func (c *serveCmd) Run() error {
 		log.Error("while stopping", "err", err)
 	}
 	return failed
+}
+
+// logFormat reads server.log_format ahead of the start, which reports whatever is wrong with the file.
+func (c *serveCmd) logFormat(environ []string) string {
+	if c.Log != "" {
+		return c.Log
+	}
+	if conf, err := config.Load(c.Config, environ); err == nil {
+		return conf.Server.LogFormat
+	}
+	return "text"
 }
 
 func newLogger(form string, level slog.Leveler) *slog.Logger {

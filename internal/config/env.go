@@ -98,7 +98,7 @@ func (t *table) envHint(env string) string {
 // notOurs says whether the variable is no config key although it has the prefix: what the command line reads itself,
 // and what Kubernetes puts into every container for a service that is named hookline or hookline-something.
 func notOurs(env, value string) bool {
-	if env == "HOOKLINE_CONFIG" || strings.HasPrefix(env, "HOOKLINE_CONFIG_") {
+	if env == "HOOKLINE_URL" || env == "HOOKLINE_CONFIG" || strings.HasPrefix(env, "HOOKLINE_CONFIG_") {
 		return true
 	}
 	for _, scheme := range []string{"tcp://", "udp://", "sctp://"} {

@@ -301,12 +301,12 @@ func (s *Store) publish(c *Config, by string) {
 	if len(changed) == 0 {
 		return
 	}
-	ch := Classify(changed)
-	s.log.Info("config changed", "by", by, "applied", ch.Applied, "for_new_streams", ch.New,
-		"needs_restart", ch.Restart, "without_effect", ch.NoEffect)
 	for _, sub := range s.subs {
 		sub.fn(old, c, slices.Clone(changed))
 	}
+	ch := Classify(changed) // logged when it is in effect
+	s.log.Info("config changed", "by", by, "applied", ch.Applied, "for_new_streams", ch.New,
+		"needs_restart", ch.Restart, "without_effect", ch.NoEffect)
 }
 
 // logRemarks logs the warnings of c that old did not have.

@@ -191,7 +191,7 @@ func TestSetWritesBack(t *testing.T) {
 			if len(o.calls) != 1 || !slices.Equal(o.calls[0], keys) {
 				t.Errorf("OnChange: %v", o.calls)
 			}
-			if log := o.log.String(); !strings.Contains(log, "needs_restart=[journal.retention_gb]") {
+			if log := o.log.String(); !strings.Contains(log, "hook.timeoutSec journal.retention_gb]") {
 				t.Errorf("log: %s", log)
 			}
 		})

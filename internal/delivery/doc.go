@@ -16,6 +16,6 @@
 //
 //  1. A record is done when it was accepted, is not owed, or is a durable dead letter whose gap is durable.
 //  2. The floor is the highest position below which everything is done or belongs to a parked lane.
-//  3. Floor, done set and parked lanes are written in one batch, at most every 200 ms. After a crash what was done
+//  3. Floor, done set and parked lanes are written in one durable batch, at most every 200 ms. After a crash what was done
 //     since is sent again, in order, with the same ids.
 package delivery

@@ -299,7 +299,9 @@ func (e *Endpoint) checkpoint(final bool) {
 	e.parkedDirty, e.gapsDirty = map[string]struct{}{}, map[string]struct{}{}
 	e.dirty, e.lastSave = false, time.Now()
 	e.mu.Unlock()
-	err := e.deps.Store.SetState(ops, final)
+	// Synced: on a quiet server no later batch would carry it to the disk, and a kill would send far more again than
+	// what was done since. The journal commits it together with what else is on its way.
+	err := e.deps.Store.SetState(ops, true)
 	e.mu.Lock()
 	if err != nil {
 		if !e.storeFailed {

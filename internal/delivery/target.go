@@ -13,7 +13,7 @@ const (
 	// freshProbe bounds how often a lane that has not failed itself may probe a URL that is down.
 	freshProbe = time.Second
 	// minSlow is the least time after which an attempt may count as slow.
-	minSlow = 25 * time.Millisecond
+	minSlow = 50 * time.Millisecond
 )
 
 // target is one URL of an endpoint: its slots, its breaker, its queues. Guarded by the endpoint's lock.

@@ -140,10 +140,24 @@ func (s *Sequencer) heartbeat() {
 		case <-s.stop:
 			return
 		case now := <-t.C:
-			// Not synced: it rides on the next batch. A failure shows at the next append.
-			_ = s.j.SetState([]journal.Op{{Key: stateAlive, Value: aliveValue(now)}}, false)
+			if s.anyLive() { // a failure shows at the next append
+				_ = s.j.SetState([]journal.Op{{Key: stateAlive, Value: aliveValue(now)}}, true)
+			}
 		}
 	}
+}
+
+func (s *Sequencer) anyLive() bool {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		n := len(sh.live)
+		sh.mu.Unlock()
+		if n > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func aliveValue(t time.Time) []byte {

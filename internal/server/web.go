@@ -1,6 +1,7 @@
 package server
 
 import (
+	"io"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -40,7 +41,7 @@ func (s *Server) openWeb() error {
 		},
 		DeadLetters: func(name string) ([]delivery.DeadLetter, error) { return delivery.ReadDeadLetters(s.journal, name) },
 		Readiness:   s.web.ready, Metrics: s.web.metrics, Version: buildVersion(s.opt.Version),
-		Restart: s.opt.Exit, Listeners: s.listeners, Fallback: s.live, Logger: s.log,
+		Restart: s.opt.Exit, Listeners: s.listeners, Fallback: http.HandlerFunc(s.fallback), Logger: s.log,
 	})
 	s.web.metrics.Watch(api.Sources{
 		Sequencer: s.seq.Stats, Hub: s.hub.Stats, Sessions: s.web.sessions, Journal: s.journal.Info, Healthy: s.healthy,
@@ -53,6 +54,19 @@ func (s *Server) openWeb() error {
 		IdleTimeout: c.HTTP.KeepAlive, MaxConnections: c.Limits.MaxConnections, Logger: s.log,
 	}, s.web.api, s.web.sessions)
 	return nil
+}
+
+// fallback serves live streams; other paths get http.notFound.
+func (s *Server) fallback(w http.ResponseWriter, r *http.Request) {
+	if httplive.Match(r) {
+		s.live.ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(http.StatusNotFound)
+	if r.Method != http.MethodHead {
+		_, _ = io.WriteString(w, s.store.Config().HTTP.NotFound) // a client that left
+	}
 }
 
 // healthy says whether events are journaled and publications admitted.

@@ -187,8 +187,23 @@ func (j *Journal) openError(err error) error {
 		err = fmt.Errorf("%w: %w", journal.ErrCorrupt, err)
 	}
 	return fmt.Errorf("open journal %s: %w; restore the directory from a backup, or move it aside to start with an "+
-		"empty journal", j.dir, err)
+		"empty journal", j.dir, firstLine{err})
 }
+
+// firstLine shortens the text of an error; Pebble's go on with where in its code they were made.
+type firstLine struct{ error }
+
+// Error implements error.
+func (e firstLine) Error() string {
+	if e.error == nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(e.error.Error(), "\n")
+	return line
+}
+
+// Unwrap keeps what errors.Is and errors.As look for.
+func (e firstLine) Unwrap() error { return e.error }
 
 // isCorruption says whether Pebble's error is about the content of the directory, not about reading it.
 func isCorruption(err error) bool {

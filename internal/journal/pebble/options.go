@@ -46,7 +46,7 @@ func (j *Journal) options() *pebbledb.Options {
 		BackgroundError: func(err error) { j.fs.freeze(fmt.Errorf("background work: %w", err)) },
 		DataCorruption: func(info pebbledb.DataCorruptionInfo) {
 			j.log.Error("the journal found stored bytes that are not what was written",
-				"file", info.Path, "details", info.Details)
+				"file", info.Path, "details", firstLine{info.Details}.Error())
 		},
 		LowDiskSpace: func(info pebbledb.LowDiskSpaceInfo) {
 			j.log.Warn("the journal's disk is running full",
