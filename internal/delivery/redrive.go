@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/hookline/hookline/internal/journal"
 )
@@ -93,6 +94,24 @@ func (e *Endpoint) Discard(position uint64, reason string) error {
 	}
 	e.log.Warn("dead letter discarded", "stream", r.Key, "event", r.ID, "given_up_for", d.Reason, "reason", reason)
 	return nil
+}
+
+// PruneDead removes dead letters that were given up before a time and returns how many.
+func PruneDead(s Store, before time.Time) (int, error) {
+	list, err := ReadDeadLetters(s, "")
+	if err != nil {
+		return 0, err
+	}
+	var ops []journal.Op
+	for _, d := range list {
+		if d.Time.Before(before) {
+			ops = append(ops, journal.Op{Key: deadKey(d.Endpoint, d.Position)})
+		}
+	}
+	if len(ops) == 0 {
+		return 0, nil
+	}
+	return len(ops), s.SetState(ops, true)
 }
 
 // Forget releases the place of an endpoint that was removed. Its dead letters stay.

@@ -271,6 +271,7 @@ func (s *Server) serve() {
 	}
 	s.run(s.keepalives)
 	s.run(s.retention)
+	s.run(s.pruneDead)
 	s.run(s.followDisk)
 	s.run(func() { s.store.Watch(s.ctx) })
 	s.web.ready.Listening()

@@ -5,6 +5,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hookline/hookline/internal/delivery"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/journal"
 )
@@ -61,6 +62,8 @@ func (s *Server) statistic() map[string]int64 {
 
 const (
 	retentionEvery = time.Minute
+	deadEvery      = time.Hour
+	deadRetention  = 30 * 24 * time.Hour
 	diskEvery      = time.Second
 )
 
@@ -86,6 +89,20 @@ func (s *Server) retention() {
 			continue
 		}
 		s.log.Info("retention removed events", "events", n, "before", before)
+	}
+}
+
+// pruneDead removes dead letters that nobody has cared for.
+func (s *Server) pruneDead() {
+	never := func() bool { return false }
+	for s.sleep(deadEvery, never) {
+		n, err := delivery.PruneDead(s.journal, time.Now().Add(-deadRetention))
+		switch {
+		case err != nil:
+			s.log.Error("can't remove old dead letters", "err", err)
+		case n > 0:
+			s.log.Warn("old dead letters were removed", "dead_letters", n, "older_than", deadRetention)
+		}
 	}
 }
 
