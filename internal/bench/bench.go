@@ -75,6 +75,9 @@ func Names() []string {
 // ErrUnknown says that Config.Only names a benchmark that does not exist.
 var ErrUnknown = errors.New("bench: no such benchmark")
 
+// ErrNothing says that there is no figure: what it would be the ratio to is nothing.
+var ErrNothing = errors.New("nothing was measured")
+
 // benchLimit bounds one benchmark, whatever the machine.
 const benchLimit = 3 * time.Minute
 
@@ -177,6 +180,10 @@ func (e *env) measure(ctx context.Context, w io.Writer, chosen []Benchmark) ([]R
 			failed = errors.Join(failed, fmt.Errorf("bench: %s: %w", b.Name, err))
 		}
 		for _, r := range rs {
+			if !r.finite() {
+				failed = errors.Join(failed, fmt.Errorf("bench: %s: %w: %s is no number", b.Name, ErrNothing, r.Name))
+				continue
+			}
 			if r.Name == b.Name && b.Aim != (Aim{}) {
 				r.judge(b.Aim)
 			}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,6 +103,38 @@ func TestOnly(t *testing.T) {
 	}
 	if s := text.String(); !strings.Contains(s, "raise_cost") || strings.Contains(s, "delivery") {
 		t.Errorf("printed:\n%s", s)
+	}
+}
+
+// TestSlowMachine cuts every phase: what was accepted until then has a rate, and the load goes on in the next one.
+func TestSlowMachine(t *testing.T) {
+	s := tinySizes()
+	s.troubleEvents, s.troubleLimit = 1_000_000, 300*time.Millisecond
+	e, stop, err := newEnv(t.Context(), Config{}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := e.healthy(t.Context(), "")
+	if err := errors.Join(err, stop()); err != nil {
+		t.Fatal(err)
+	}
+	if p.onset <= 0 || p.later <= 0 || p.left > 2*int64(s.outstanding) {
+		t.Errorf("phases %+v", p)
+	}
+}
+
+// TestNoNumber keeps what is not a number out of table and file, and fails its benchmark.
+func TestNoNumber(t *testing.T) {
+	inf := math.Inf(1)
+	e := &env{}
+	got, err := e.measure(t.Context(), io.Discard, []Benchmark{{Name: "b", Run: func(context.Context, *env) ([]Result, error) {
+		return []Result{{Name: "nan", Value: math.NaN()}, {Name: "inf", Max: &inf}, {Name: "number", Value: 1}}, nil
+	}}})
+	if len(got) != 1 || got[0].Name != "number" {
+		t.Errorf("results %v", got)
+	}
+	if !errors.Is(err, ErrNothing) || !strings.Contains(err.Error(), "nan") || !strings.Contains(err.Error(), "inf") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -35,6 +35,16 @@ func (r *Result) judge(a Aim) {
 	r.Aim, r.Met, r.AtMost = &a.Value, &met, a.AtMost
 }
 
+// finite says that all its figures are numbers: what is not can't be compared, nor written as JSON.
+func (r *Result) finite() bool {
+	for _, v := range []*float64{&r.Value, r.Min, r.Max, r.Raw} {
+		if v != nil && (math.IsNaN(*v) || math.IsInf(*v, 0)) {
+			return false
+		}
+	}
+	return true
+}
+
 // against sets the ceiling.
 func (r Result) against(raw float64) Result {
 	r.Raw = &raw

@@ -136,7 +136,7 @@ const publication = "0198c0de7f3a00000001"
 func (r *rig) load(ctx context.Context, n, outstanding int, l streams) (time.Duration, error) {
 	start := time.Now()
 	base := r.delivered.Load()
-	if err := r.raiseAll(ctx, n, outstanding, l, base); err != nil {
+	if _, err := r.raiseAll(ctx, n, outstanding, l, base); err != nil {
 		return 0, err
 	}
 	if err := r.waitDelivered(ctx, base+int64(n)); err != nil {
@@ -146,9 +146,10 @@ func (r *rig) load(ctx context.Context, n, outstanding int, l streams) (time.Dur
 }
 
 // raiseAll raises n healthy events, and for each nine of them one on a bad stream if there are any. No more than
-// outstanding healthy ones wait at any time. base is the number of events accepted when all raised before were.
-func (r *rig) raiseAll(ctx context.Context, n, outstanding int, l streams, base int64) error {
-	for i, raised := 0, int64(0); raised < int64(n); i++ {
+// outstanding healthy ones wait at any time. base is the number of events accepted when all raised before were. It
+// returns how many healthy ones were raised, all of them unless there is an error.
+func (r *rig) raiseAll(ctx context.Context, n, outstanding int, l streams, base int64) (raised int64, err error) {
+	for i := 0; raised < int64(n); i++ {
 		s, bad := l.at(i)
 		r.raise(s)
 		if bad {
@@ -158,11 +159,11 @@ func (r *rig) raiseAll(ctx context.Context, n, outstanding int, l streams, base 
 		if over := raised - int64(outstanding); over > 0 && r.delivered.Load()-base < over {
 			// A bit of slack, so that this goroutine does not wake for each event.
 			if err := r.waitDelivered(ctx, base+over+int64(outstanding)/8); err != nil {
-				return err
+				return raised, err
 			}
 		}
 	}
-	return nil
+	return raised, nil
 }
 
 // streams is an endless sequence of streams.

@@ -19,7 +19,7 @@ func hangingKeys(ctx context.Context, e *env) ([]Result, error) {
 // phases are the rates of healthy events at once, when nothing is known of the keys in trouble, and after that.
 type phases struct {
 	onset, later float64
-	// left are the healthy events that were not accepted in time after the load had ended.
+	// left are the healthy events that were raised and not accepted in time after the load had ended.
 	left int64
 }
 
@@ -40,6 +40,9 @@ func (e *env) trouble(ctx context.Context, name, vhost, what string) ([]Result, 
 				return nil, err
 			}
 		}
+		if without.onset == 0 || without.later == 0 {
+			return nil, fmt.Errorf("%w: of the healthy events alone none was accepted within %v", ErrNothing, e.troubleLimit)
+		}
 		onset, later = append(onset, with.onset/without.onset), append(later, with.later/without.later)
 		rate, alone = append(rate, with.later), append(alone, without.later)
 		left = max(left, with.left)
@@ -47,8 +50,8 @@ func (e *env) trouble(ctx context.Context, name, vhost, what string) ([]Result, 
 	_, raw, _ := spread(alone)
 	l := newStreams(e.keys, vhost)
 	note := fmt.Sprintf("events/s of %d healthy keys while each tenth event is on one of %d keys for which the receiver "+
-		"%s, to the rate of the healthy ones alone; healthy events %d to %d of a side",
-		len(l.good), len(l.bad), what, e.troubleEvents, 2*e.troubleEvents)
+		"%s, to the rate of the healthy ones alone; healthy events %d to %d of a side, or the second %v",
+		len(l.good), len(l.bad), what, e.troubleEvents, 2*e.troubleEvents, e.troubleLimit)
 	if left > 0 {
 		note += fmt.Sprintf("; up to %d of the healthy ones were not accepted %v later", left, e.troubleLimit)
 	}
@@ -76,27 +79,30 @@ func (e *env) healthy(ctx context.Context, vhost string) (p phases, err error) {
 		return p, err
 	}
 	l := newStreams(e.keys, vhost)
-	base := r.delivered.Load()
-	for i, rate := range []*float64{&p.onset, &p.later} {
-		limited, cancel := context.WithTimeout(ctx, e.troubleLimit)
-		before, start := r.delivered.Load(), time.Now()
-		err := r.raiseAll(limited, e.troubleEvents, e.outstanding, l, base+int64(i*e.troubleEvents))
-		cancel()
-		// The load goes on until the end of the phase: nobody waits for the last one.
-		*rate = perSecond(int(r.delivered.Load()-before), time.Since(start))
-		if ctx.Err() != nil {
-			return p, ctx.Err()
+	total := r.delivered.Load()
+	for _, rate := range []*float64{&p.onset, &p.later} {
+		raised, err := int64(0), error(nil)
+		*rate, raised, err = e.phase(ctx, r, l, total)
+		if err != nil {
+			return p, err
 		}
-		if err != nil { // out of time: what was accepted counts, and what comes later has no meaning
-			p.left = base + int64((i+1)*e.troubleEvents) - r.delivered.Load()
-			return p, nil
-		}
+		total += raised
 	}
 	limited, cancel := context.WithTimeout(ctx, e.troubleLimit)
 	defer cancel()
-	total := base + 2*int64(e.troubleEvents)
 	if err := r.waitDelivered(limited, total); err != nil {
 		p.left = total - r.delivered.Load()
 	}
 	return p, ctx.Err()
+}
+
+// phase measures the rate of healthy events until all of the phase were raised or its time is over. The next one goes
+// on from there: a machine that is too slow for all of them has a rate all the same.
+func (e *env) phase(ctx context.Context, r *rig, l streams, base int64) (rate float64, raised int64, err error) {
+	limited, cancel := context.WithTimeout(ctx, e.troubleLimit)
+	defer cancel()
+	before, start := r.delivered.Load(), time.Now()
+	raised, _ = r.raiseAll(limited, e.troubleEvents, e.outstanding, l, base) // its only error is that time is over
+	// The load goes on until the end of the phase: nobody waits for the last one.
+	return perSecond(int(r.delivered.Load()-before), time.Since(start)), raised, ctx.Err()
 }
