@@ -22,6 +22,8 @@ type Config struct {
 	Journal  Journal
 	Delivery Delivery
 	Limits   Limits
+	// Endpoints are the [endpoint.NAME] sections by name.
+	Endpoints []Endpoint
 
 	path          string
 	values        map[string]string
@@ -182,7 +184,15 @@ type source struct {
 func (c *Config) Path() string { return c.path }
 
 // All returns every key, known or not, as getServerConfig and on_server_started show them.
-func (c *Config) All() map[string]string { return maps.Clone(c.values) }
+func (c *Config) All() map[string]string {
+	all := maps.Clone(c.values)
+	for name := range all {
+		if secretKey(name) { // on_server_started carries the whole configuration
+			all[name] = masked
+		}
+	}
+	return all
+}
 
 // Get returns the value of a key, known or not.
 func (c *Config) Get(key string) (string, bool) {

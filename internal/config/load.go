@@ -50,6 +50,8 @@ type builder struct {
 	t    *table
 	c    *Config
 	errs Errors
+	// drafts are the endpoints by name.
+	drafts map[string]*endpointDraft
 }
 
 // build lays defaults, doc and environ over each other. The Config is complete even with errors: what was refused
@@ -61,6 +63,7 @@ func (t *table) build(path string, doc *document, environ []string) (*Config, Er
 	b.defaults(path == "")
 	b.file(path, doc)
 	b.environment(environ)
+	b.endpoints()
 	b.cross()
 	b.remarks()
 	return b.c, b.errs
@@ -111,6 +114,18 @@ func (b *builder) file(path string, doc *document) {
 // take gives a key the value that stands at src.
 func (b *builder) take(name, value string, src source) {
 	k := b.t.names[name]
+	if k == nil && strings.HasPrefix(name, endpointPrefix) {
+		b.c.fileNames = append(b.c.fileNames, name)
+		if allowed := b.endpointKey(name, value, src); allowed != "" {
+			if secretKey(name) {
+				value = masked
+			}
+			b.refuse(src.file, src.line, name, value, allowed)
+			return
+		}
+		b.c.values[name], b.c.sources[name] = value, src
+		return
+	}
 	if k == nil {
 		if src.env == "" {
 			b.unknown(name, src)

@@ -269,6 +269,11 @@ func (s *Store) allow(name, value string) *ValueError {
 	if k := s.t.names[name]; k != nil && k.check(value) != nil {
 		return refuse(k.Allowed)
 	}
+	if strings.HasPrefix(name, endpointPrefix) {
+		if allowed := (&builder{}).endpointKey(name, value, source{}); allowed != "" {
+			return refuse(allowed)
+		}
+	}
 	return nil
 }
 
@@ -333,6 +338,8 @@ func Classify(changed []string) Change {
 	for _, name := range changed {
 		k := t.names[name]
 		switch {
+		case k == nil && strings.HasPrefix(name, endpointPrefix):
+			ch.Applied = append(ch.Applied, name)
 		case k == nil || !k.Implemented:
 			ch.NoEffect = append(ch.NoEffect, name)
 		case k.Hot == Now:
