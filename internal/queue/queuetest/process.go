@@ -1,0 +1,74 @@
+package queuetest
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+)
+
+// dirVariable names the directory that a package's tests share.
+const dirVariable = "HOOKLINE_QUEUETEST_DIR"
+
+// Main runs a package's tests with a shared directory, then stop, and returns the exit code.
+func Main(m *testing.M, stop func()) int {
+	dir, err := os.MkdirTemp("", "queuetest")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Setenv(dirVariable, dir); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	stop()
+	return code
+}
+
+// Dir is the directory that Main made.
+func Dir(tb testing.TB) string {
+	tb.Helper()
+	dir := os.Getenv(dirVariable)
+	if dir == "" {
+		tb.Fatal("queuetest.Main does not run")
+	}
+	return dir
+}
+
+// Binary finds a server's program, in PATH or at one of the given places. It fails the test when there is none.
+func Binary(tb testing.TB, name string, places ...string) string {
+	tb.Helper()
+	for _, place := range places {
+		if _, err := os.Stat(place); err == nil {
+			return place
+		}
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		tb.Fatalf("%s is missing; make test-deps installs it", name)
+	}
+	return path
+}
+
+// FreePort returns a TCP port of the loopback that nobody listens on.
+func FreePort(tb testing.TB) int {
+	tb.Helper()
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// Await asks until ready says yes.
+func Await(tb testing.TB, what string, ready func() bool) {
+	tb.Helper()
+	for end := time.Now().Add(patience); !ready(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			tb.Fatalf("%s: not within %v", what, patience)
+		}
+	}
+}
