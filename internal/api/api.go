@@ -88,7 +88,10 @@ type Deps struct {
 	Endpoints func() []EndpointStats
 	// DeadLetters lists dead letters of one endpoint, or of all for "". Optional.
 	DeadLetters func(endpoint string) ([]delivery.DeadLetter, error)
-	Readiness   *Readiness
+	// Platform shows and changes endpoints, dead letters and replays; it takes the place of Endpoints and DeadLetters in
+	// /api/v1. Optional: without it there is nothing to change.
+	Platform  Platform
+	Readiness *Readiness
 	// Metrics is optional: without it there is no /metrics.
 	Metrics *Metrics
 	Version Version
