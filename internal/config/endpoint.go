@@ -222,11 +222,13 @@ func (b *builder) endpoints() {
 					d.e.URLs[t] = d.url
 				}
 			}
-			if len(d.events) == 0 { // everything but the heartbeat
+			if len(d.events) == 0 {
+				// Everything but the heartbeat, and the event that carries the API's secret: they have to be named.
 				for _, t := range event.Types() {
 					d.e.URLs[t] = d.url
 				}
 				delete(d.e.URLs, event.OnServerKeepalive)
+				delete(d.e.URLs, event.OnServerStarted)
 			}
 			d.e.URLs[event.OnEventGap] = d.url
 		}

@@ -195,6 +195,14 @@ func (e *Endpoint) Feed(recs []*journal.Record) {
 	}
 }
 
+// CatchUp tells that the journal goes up to a position.
+func (e *Endpoint) CatchUp(last uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.tail = max(e.tail, last)
+	e.wakeLocked()
+}
+
 // feed takes some records, as long as the endpoint is not behind and has room. Few at a time, so that those who wait
 // for the lock are not kept from sending.
 func (e *Endpoint) feed(recs []*journal.Record, tail uint64) bool {

@@ -49,7 +49,8 @@ type Server struct {
 
 	journal *pebble.Journal
 	seq     *sequencer.Sequencer
-	ep      *delivery.Endpoint
+	eps     *endpoints
+	ep      *delivery.Endpoint // of eps: the one that the hook.on_* URLs form
 	decide  *decision.Service
 	hub     *stream.Hub
 	rtmp    *rtmp.Server
@@ -144,24 +145,23 @@ func (s *Server) openEvents() error {
 	s.asker = webhook.New(webhook.Config{UserAgent: agent, MaxRedirects: redirects(c.Delivery.MaxRedirects)})
 	s.onFailure(s.deliverer.Close)
 	s.onFailure(s.asker.Close)
+	s.eps = newEndpoints(s)
 	var err error
 	s.seq, err = sequencer.Open(sequencer.Config{
 		Source: c.General.MediaServerID, Admission: s.admission, Logger: s.log,
 	}, s.journal, func(recs []*journal.Record) {
-		s.ep.Feed(recs)
+		s.eps.feed(recs)
 		s.web.tail.Publish(recs)
 	})
 	if err != nil {
 		return err
 	}
 	s.onFailure(s.seq.Close)
-	s.ep, err = delivery.NewEndpoint(endpointConfig(c), delivery.Deps{
-		Store: s.journal, Stamper: s.seq, Sender: s.deliverer, Observer: s.web.metrics.DeliveryObserver(), Logger: s.log,
-	}, s.seq.Stats().NextIndex)
-	if err != nil {
+	s.onFailure(func() error { s.eps.each((*delivery.Endpoint).Close); return nil })
+	if err := s.eps.open(c); err != nil {
 		return err
 	}
-	s.onFailure(func() error { s.ep.Close(); return nil })
+	s.ep = s.eps.byName[endpointName]
 	n, err := s.seq.Compensate()
 	if err != nil {
 		return err
@@ -308,9 +308,7 @@ func (s *Server) reconfigured(_, c *config.Config, _ []string) {
 	if s.opt.Level != nil {
 		s.opt.Level.Set(c.Server.LogLevel)
 	}
-	if err := s.ep.Configure(endpointConfig(c), s.seq.Stats().NextIndex); err != nil {
-		s.log.Error("the endpoint keeps its old configuration", "err", err)
-	}
+	s.eps.apply(c)
 	s.decide.SetConfig(decisionConfig(c))
 	s.hub.Reconfigure(hubConfig(c))
 	s.live.Reconfigure(s.liveConfig(c))
@@ -363,11 +361,12 @@ func (s *Server) stopEvents(ctx context.Context, limit time.Duration) error {
 	if err := s.seq.WaitDurable(short, "", s.seq.Last("")); err != nil {
 		s.log.Error("on_server_exited is not durable", "err", err)
 	}
-	s.ep.Drain(short)
-	s.ep.Close()
-	if st := s.ep.Stats(); st.Floor < st.Tail || st.Parked > 0 {
-		s.log.Warn("not everything was delivered; the rest follows after the next start", "events", st.Tail-st.Floor,
-			"parked_streams", st.Parked)
+	s.eps.stop(short)
+	for _, e := range s.eps.stats() {
+		if st := e.Stats; st.Floor < st.Tail || st.Parked > 0 {
+			s.log.Warn("not everything was delivered; the rest follows after the next start", "endpoint", e.Name,
+				"events", st.Tail-st.Floor, "parked_streams", st.Parked)
+		}
 	}
 	err := s.seq.Close()
 	return errors.Join(err, s.journal.Close(), s.deliverer.Close(), s.asker.Close())

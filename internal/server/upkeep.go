@@ -28,7 +28,7 @@ func (s *Server) keepalives() {
 			s.log.Error("keepalive", "err", err)
 			continue
 		}
-		s.ep.Beat(body)
+		s.eps.each(func(ep *delivery.Endpoint) { ep.Beat(body) })
 	}
 }
 
@@ -79,7 +79,7 @@ func (s *Server) retention() {
 			}
 			continue
 		}
-		if err := s.ep.Expire(before); err != nil {
+		if err := s.eps.expire(before); err != nil {
 			s.log.Error("retention can't name what it would take; nothing is removed", "err", err)
 			continue
 		}
@@ -118,27 +118,35 @@ func (s *Server) expired(now time.Time) (uint64, error) {
 		excess := float64(info.Bytes)/float64(c.RetentionBytes) - 1 + 0.1
 		before = info.First + uint64(min(excess, 0.9)*float64(info.Last-info.First))
 	}
-	oldest := now.Add(-c.Retention)
-	lo, hi := info.First, info.Last+1 // binary search for the first that is young enough
+	young, err := positionAt(s.journal, now.Add(-c.Retention))
+	if err != nil {
+		return 0, err
+	}
+	before = max(before, young)
+	if before <= info.First {
+		return 0, nil
+	}
+	return before, nil
+}
+
+// positionAt returns the position of the first record that is not older than t, by binary search: times increase with
+// positions but for milliseconds, and clock steps.
+func positionAt(j journal.Journal, t time.Time) (uint64, error) {
+	info := j.Info()
+	lo, hi := info.First, info.Last+1
 	for lo < hi {
 		mid := lo + (hi-lo)/2
-		recs, err := s.journal.Read(mid, journal.Limit{Records: 1})
+		recs, err := j.Read(mid, journal.Limit{Records: 1})
 		if err != nil {
 			return 0, err
 		}
-		if len(recs) > 0 && recs[0].Time.Before(oldest) {
+		if len(recs) > 0 && recs[0].Time.Before(t) {
 			lo = mid + 1
 		} else {
 			hi = mid
 		}
 	}
-	if lo > info.First {
-		before = max(before, lo)
-	}
-	if before <= info.First {
-		return 0, nil
-	}
-	return before, nil
+	return lo, nil
 }
 
 // followDisk watches the free space under the journal.

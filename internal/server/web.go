@@ -36,19 +36,15 @@ func (s *Server) openWeb() error {
 		Settings: func() api.Settings { return settings(s.store.Config()) },
 		Allowed:  func(a netip.Addr) bool { return s.store.Config().HTTP.AllowIPRange.Contains(a) },
 		Config:   configStore{s.store}, Hub: s.hub, Sessions: s.web.sessions, Journal: s.journal, Broadcaster: s.web.tail,
-		Endpoints: func() []api.EndpointStats {
-			return []api.EndpointStats{{Name: endpointName, Stats: s.ep.Stats()}}
-		},
+		Endpoints:   s.eps.stats,
 		DeadLetters: func(name string) ([]delivery.DeadLetter, error) { return delivery.ReadDeadLetters(s.journal, name) },
 		Readiness:   s.web.ready, Metrics: s.web.metrics, Version: buildVersion(s.opt.Version),
 		Restart: s.opt.Exit, Listeners: s.listeners, Fallback: http.HandlerFunc(s.fallback), Logger: s.log,
 	})
 	s.web.metrics.Watch(api.Sources{
 		Sequencer: s.seq.Stats, Hub: s.hub.Stats, Sessions: s.web.sessions, Journal: s.journal.Info, Healthy: s.healthy,
-		Version: buildVersion(s.opt.Version),
-		Endpoints: func() []api.EndpointStats {
-			return []api.EndpointStats{{Name: endpointName, Stats: s.ep.Stats()}}
-		},
+		Version:   buildVersion(s.opt.Version),
+		Endpoints: s.eps.stats,
 	})
 	s.http = api.NewServer(api.ServerConfig{
 		IdleTimeout: c.HTTP.KeepAlive, MaxConnections: c.Limits.MaxConnections, Logger: s.log,

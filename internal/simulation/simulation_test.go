@@ -5,12 +5,15 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/delivery"
 	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/journal"
 	"github.com/hookline/hookline/internal/journal/journaltest"
 	"github.com/hookline/hookline/internal/ordercheck"
 )
@@ -96,9 +99,11 @@ func (w *world) trim() {
 		return
 	}
 	before := info.First + (info.Last-info.First)/2
-	if err := w.ep.Expire(before); err != nil {
-		w.fail(err)
-		return
+	for _, ep := range []*delivery.Endpoint{w.ep, w.second} {
+		if err := ep.Expire(before); err != nil {
+			w.fail(err)
+			return
+		}
 	}
 	if _, err := w.mem.Trim(before); err != nil {
 		w.fail(err)
@@ -110,6 +115,7 @@ func (w *world) heal(keys []string) {
 	w.mu.Lock()
 	w.healthy, w.outage, w.badKey = true, false, ""
 	w.mu.Unlock()
+	w.observer.heal()
 	if err := w.ep.Configure(w.config(), 0); err != nil { // a reload, which enables what answered 410
 		w.fail(err)
 	}
@@ -123,7 +129,34 @@ func (w *world) heal(keys []string) {
 	if st.Floor != st.Tail || st.Lanes > 0 || st.Held > 0 || st.Parked > 0 || st.InFlight > 0 {
 		w.fail(fmt.Errorf("not drained: %+v", st))
 	}
+	if st := w.second.Stats(); st.Floor != st.Tail || st.Lanes > 0 {
+		w.fail(fmt.Errorf("the second endpoint is not drained: %+v", st))
+	}
 	w.halt()
+}
+
+// judgeSecond compares what the second endpoint's receiver saw with what the journal holds of its streams.
+func (w *world) judgeSecond(log []*journal.Record) error {
+	if w.observer.named > 0 { // retention took something
+		return nil
+	}
+	want := map[string][]uint64{}
+	for _, r := range log {
+		if strings.HasSuffix(r.Key, "/s0") || strings.HasSuffix(r.Key, "/s2") {
+			want[r.Key] = append(want[r.Key], r.Seq)
+		}
+	}
+	for key, seqs := range want {
+		if !slices.Equal(w.observer.first[key], seqs) {
+			return fmt.Errorf("second endpoint: %s: received %v, journaled %v", key, w.observer.first[key], seqs)
+		}
+	}
+	for key := range w.observer.first {
+		if want[key] == nil && key != "" {
+			return fmt.Errorf("second endpoint: got %s, which its filter does not name", key)
+		}
+	}
+	return nil
 }
 
 // judge returns what is wrong.
@@ -148,6 +181,15 @@ func (w *world) judge() error {
 		}
 		announced++
 	}
+	log, err := journaltest.ReadAll(w.mem)
+	if err != nil {
+		return err
+	}
+	if !w.plan.retention {
+		if err := w.judgeSecond(log); err != nil {
+			return err
+		}
+	}
 	if announced > 0 || rep.GapNotices > 0 || w.plan.retention {
 		return nil
 	}
@@ -157,10 +199,6 @@ func (w *world) judge() error {
 	// What the receiver saw per key is what the journal holds. That can be more than was acknowledged: a crash may keep
 	// what was on its way.
 	want := map[string][]uint64{}
-	log, err := journaltest.ReadAll(w.mem)
-	if err != nil {
-		return err
-	}
 	for _, r := range log {
 		if r.Class == event.Lifecycle {
 			want[r.Key] = append(want[r.Key], r.Seq)

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hookline/hookline/event"
@@ -61,6 +62,9 @@ type world struct {
 	mem  *journaltest.Mem
 	seq  *sequencer.Sequencer
 	ep   *delivery.Endpoint
+	// second is another endpoint with a filter, history, and a receiver of its own that is away now and then.
+	second   *delivery.Endpoint
+	observer *observer
 
 	mu      sync.Mutex // guards everything below and rnd
 	check   *ordercheck.Checker
@@ -86,6 +90,7 @@ func newWorld(seed uint64, change func(*plan)) *world {
 	if change != nil {
 		change(&w.plan)
 	}
+	w.observer = newObserver(rnd.Uint64())
 	w.check = ordercheck.New(ordercheck.Options{KeepFacts: false, Window: 1 << 16})
 	w.mem = journaltest.NewMem(journaltest.Options{Latency: func() time.Duration { return w.upTo(w.plan.latency) }})
 	return w
@@ -127,6 +132,8 @@ func (w *world) config() delivery.Config {
 func (w *world) start() {
 	quiet := slog.New(slog.DiscardHandler)
 	var ep *delivery.Endpoint
+	var eps atomic.Pointer[[]*delivery.Endpoint]
+	eps.Store(&[]*delivery.Endpoint{})
 	seq, err := sequencer.Open(sequencer.Config{Source: "srv", Logger: quiet}, w.mem, func(recs []*journal.Record) {
 		w.mu.Lock()
 		for _, r := range recs {
@@ -135,7 +142,9 @@ func (w *world) start() {
 			}
 		}
 		w.mu.Unlock()
-		ep.Feed(recs)
+		for _, ep := range *eps.Load() {
+			ep.Feed(recs)
+		}
 	})
 	if err != nil {
 		w.fail(err)
@@ -148,7 +157,17 @@ func (w *world) start() {
 		w.fail(err)
 		return
 	}
-	w.seq, w.ep = seq, ep
+	second, err := delivery.NewEndpoint(delivery.Config{
+		Name: "second", URLs: w.urls(), Streams: []string{"live/s0", "live/s2"}, History: true, Window: w.plan.window,
+	}, delivery.Deps{
+		Store: w.mem, Stamper: seq, Sender: w.observer, Logger: quiet, Rand: func() float64 { return 0.5 },
+	}, seq.Stats().NextIndex)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	w.seq, w.ep, w.second = seq, ep, second
+	eps.Store(&[]*delivery.Endpoint{ep, second})
 	if _, err := seq.Compensate(); err != nil {
 		w.fail(err)
 	}
@@ -172,6 +191,7 @@ func (w *world) kill() {
 	w.mem = old.Crash(rnd)
 	w.stop()
 	w.ep.Close()
+	w.second.Close()
 	_ = w.seq.Close() // it says that the journal is dead
 	w.actors.Wait()
 	w.start()
@@ -185,6 +205,7 @@ func (w *world) halt() {
 		w.fail(err)
 	}
 	w.ep.Close()
+	w.second.Close()
 }
 
 // Send is the receiver.

@@ -1,0 +1,228 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/api"
+	"github.com/hookline/hookline/internal/config"
+	"github.com/hookline/hookline/internal/delivery"
+	"github.com/hookline/hookline/internal/journal"
+)
+
+// endpoints are the receivers: "hook", which the hook.on_* URLs form, and the [endpoint.NAME] sections.
+type endpoints struct {
+	s *Server
+	// all is what Feed runs over; replaced as a whole.
+	all atomic.Pointer[[]*delivery.Endpoint]
+
+	mu     sync.Mutex // guards byName; held while endpoints come and go
+	byName map[string]*delivery.Endpoint
+	closed bool
+}
+
+func newEndpoints(s *Server) *endpoints {
+	e := &endpoints{s: s, byName: map[string]*delivery.Endpoint{}}
+	e.all.Store(&[]*delivery.Endpoint{})
+	return e
+}
+
+// feed hands durable records to all. It is called by the sequencer and does not block.
+func (e *endpoints) feed(recs []*journal.Record) {
+	for _, ep := range *e.all.Load() {
+		ep.Feed(recs)
+	}
+}
+
+func (e *endpoints) each(f func(ep *delivery.Endpoint)) {
+	for _, ep := range *e.all.Load() {
+		f(ep)
+	}
+}
+
+// open builds what the configuration names, and releases the places of what it does not name any more.
+func (e *endpoints) open(c *config.Config) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known, err := delivery.Known(e.s.journal)
+	if err != nil {
+		return err
+	}
+	wanted := configs(c)
+	for _, name := range known {
+		if _, ok := wanted[name]; !ok {
+			e.release(name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		if err := e.add(wanted[name], c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply follows a new configuration.
+func (e *endpoints) apply(c *config.Config) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return
+	}
+	wanted := configs(c)
+	for _, name := range slices.Sorted(maps.Keys(e.byName)) {
+		if _, ok := wanted[name]; !ok {
+			ep := e.byName[name]
+			delete(e.byName, name)
+			e.publish()
+			ep.Close()
+			e.release(name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		cfg := wanted[name]
+		var err error
+		if ep := e.byName[name]; ep != nil {
+			err = ep.Configure(cfg, e.s.seq.Stats().NextIndex)
+		} else {
+			err = e.add(cfg, c)
+		}
+		if err != nil {
+			e.s.log.Error("the endpoint keeps its old configuration", "endpoint", name, "err", err)
+		}
+	}
+}
+
+// add starts an endpoint. mu is held.
+func (e *endpoints) add(cfg delivery.Config, c *config.Config) error {
+	index := e.s.seq.Stats().NextIndex
+	var err error
+	if cfg.From, err = e.start(cfg.Name, c); err != nil {
+		return err
+	}
+	if cfg.From > 0 {
+		index = 0
+	}
+	ep, err := delivery.NewEndpoint(cfg, delivery.Deps{
+		Store: e.s.journal, Stamper: e.s.seq, Sender: e.s.deliverer, Observer: e.s.web.metrics.DeliveryObserver(),
+		Logger: e.s.log,
+	}, index)
+	if err != nil {
+		return fmt.Errorf("endpoint %s: %w", cfg.Name, err)
+	}
+	e.byName[cfg.Name] = ep
+	e.publish()
+	ep.CatchUp(e.s.journal.Info().Last) // what came between its look at the journal and its first feed
+	return nil
+}
+
+// start returns the position from which a new endpoint is owed events, 0 for now.
+func (e *endpoints) start(name string, c *config.Config) (uint64, error) {
+	i := slices.IndexFunc(c.Endpoints, func(x config.Endpoint) bool { return x.Name == name })
+	if i < 0 || c.Endpoints[i].Start == "now" {
+		return 0, nil
+	}
+	info := e.s.journal.Info()
+	if c.Endpoints[i].Start == "beginning" {
+		return max(info.First, 1), nil
+	}
+	t, err := time.Parse(time.RFC3339, c.Endpoints[i].Start)
+	if err != nil {
+		return 0, err
+	}
+	pos, err := positionAt(e.s.journal, t)
+	return max(pos, 1), err
+}
+
+// publish makes byName what feed runs over. mu is held.
+func (e *endpoints) publish() {
+	all := make([]*delivery.Endpoint, 0, len(e.byName))
+	for _, name := range slices.Sorted(maps.Keys(e.byName)) {
+		all = append(all, e.byName[name])
+	}
+	e.all.Store(&all)
+}
+
+func (e *endpoints) release(name string) {
+	if err := delivery.Forget(e.s.journal, name); err != nil {
+		e.s.log.Error("can't release the place of a removed endpoint", "endpoint", name, "err", err)
+		return
+	}
+	e.s.log.Info("endpoint removed; its place in the journal is released", "endpoint", name)
+}
+
+// expire names to every endpoint what retention is about to take.
+func (e *endpoints) expire(before uint64) error {
+	var errs []error
+	e.each(func(ep *delivery.Endpoint) { errs = append(errs, ep.Expire(before)) })
+	return errors.Join(errs...)
+}
+
+// stop drains and closes all. What is not drained follows after the next start.
+func (e *endpoints) stop(ctx context.Context) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	var wg sync.WaitGroup
+	e.each(func(ep *delivery.Endpoint) {
+		wg.Go(func() {
+			ep.Drain(ctx)
+			ep.Close()
+		})
+	})
+	wg.Wait()
+}
+
+// stats of all, for API and metrics.
+func (e *endpoints) stats() []api.EndpointStats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var out []api.EndpointStats
+	for _, name := range slices.Sorted(maps.Keys(e.byName)) {
+		out = append(out, api.EndpointStats{Name: name, Stats: e.byName[name].Stats()})
+	}
+	return out
+}
+
+// configs returns what the configuration says of each endpoint.
+func configs(c *config.Config) map[string]delivery.Config {
+	out := map[string]delivery.Config{endpointName: endpointConfig(c)}
+	base := out[endpointName]
+	for _, x := range c.Endpoints {
+		cfg := base
+		cfg.Name, cfg.URLs, cfg.Streams, cfg.History = x.Name, x.URLs, x.Streams, x.History
+		cfg.Format, cfg.Rate, cfg.Paused, cfg.Schemas = delivery.Format(x.Format), x.Rate, x.Paused, nil
+		cfg.Header = headerOf(x.Header)
+		if len(x.Secrets) > 0 {
+			// The configuration has checked them.
+			cfg.Signer, _ = event.ParseSigner(x.Secrets)
+		}
+		if x.Timeout > 0 {
+			cfg.Timeout = x.Timeout
+		}
+		if x.Concurrency > 0 {
+			cfg.Concurrency = x.Concurrency
+		}
+		if x.Policy != "" {
+			cfg.Policy = delivery.Policy(x.Policy)
+		}
+		out[x.Name] = cfg
+	}
+	return out
+}
+
+func headerOf(m map[string]string) http.Header {
+	h := http.Header{}
+	for k, v := range m {
+		h[k] = []string{v}
+	}
+	return h
+}
