@@ -64,7 +64,7 @@ func secretKey(name string) bool {
 	return ok && (key == "secret" || key == "bearer" || strings.HasPrefix(key, "header."))
 }
 
-var endpointName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`) //nolint:gochecknoglobals // a constant
+var endpointName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
 
 // endpointValue applies one key. It returns what is allowed when the value is not.
 func endpointValue(d *endpointDraft, key, value string) (allowed string) {

@@ -136,7 +136,7 @@ func TestDiscard(t *testing.T) {
 		r.raise("a", 1)
 		time.Sleep(time.Hour)
 		dead, _ := r.ep.DeadLetters()
-		if err := r.ep.Discard(dead[0].Position, "not needed"); err != nil {
+		if err := delivery.Discard(r.mem, "hook", dead[0].Position); err != nil {
 			t.Fatal(err)
 		}
 		if dead, _ := r.ep.DeadLetters(); len(dead) != 0 {

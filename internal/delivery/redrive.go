@@ -18,10 +18,10 @@ func deadKey(endpoint string, position uint64) string {
 	return fmt.Sprintf("dead/%s/%016x", endpoint, position)
 }
 
-// DeadLetter returns one dead letter with its event.
-func (e *Endpoint) DeadLetter(position uint64) (DeadLetter, *journal.Record, error) {
-	key := deadKey(e.name, position)
-	st, err := e.deps.Store.State(key)
+// ReadDeadLetter returns one dead letter of an endpoint with its event.
+func ReadDeadLetter(s Store, endpoint string, position uint64) (DeadLetter, *journal.Record, error) {
+	key := deadKey(endpoint, position)
+	st, err := s.State(key)
 	if err != nil {
 		return DeadLetter{}, nil, fmt.Errorf("delivery: read dead letter: %w", err)
 	}
@@ -54,7 +54,7 @@ func (d *DeadLetter) Event() (*journal.Record, error) {
 // Redrive sends a dead letter once more, in the lane of its key and flagged late. It stays a dead letter until it is
 // accepted; after a restart it has to be asked for again.
 func (e *Endpoint) Redrive(position uint64) error {
-	_, r, err := e.DeadLetter(position)
+	_, r, err := ReadDeadLetter(e.deps.Store, e.name, position)
 	if err != nil {
 		return err
 	}
@@ -83,16 +83,11 @@ func (e *Endpoint) redriven(position uint64) {
 	}
 }
 
-// Discard forgets a dead letter for good.
-func (e *Endpoint) Discard(position uint64, reason string) error {
-	d, r, err := e.DeadLetter(position)
-	if err != nil {
-		return err
-	}
-	if err := e.deps.Store.SetState([]journal.Op{{Key: deadKey(e.name, position)}}, true); err != nil {
+// Discard forgets a dead letter of an endpoint for good.
+func Discard(s Store, endpoint string, position uint64) error {
+	if err := s.SetState([]journal.Op{{Key: deadKey(endpoint, position)}}, true); err != nil {
 		return fmt.Errorf("delivery: discard: %w", err)
 	}
-	e.log.Warn("dead letter discarded", "stream", r.Key, "event", r.ID, "given_up_for", d.Reason, "reason", reason)
 	return nil
 }
 

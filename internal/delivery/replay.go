@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,36 +26,78 @@ type Replay struct {
 // Replay sends what this endpoint is owed of a range of the journal once more, in order per key, in lanes of its own:
 // delivery goes on beside it. What the receiver does not accept is counted, not kept. The caller closes the result.
 func (e *Endpoint) Replay(r Replay) (*Endpoint, error) {
-	e.mu.Lock()
-	cfg, sub := e.cfg, e.sub
-	e.mu.Unlock()
-	cfg.Name = e.name + "/replay/" + r.ID
-	cfg.Paused = false
-	urls := map[event.Type]string{}
-	for t := range sub.Types {
-		urls[t] = cfg.URLs[t]
+	if err := e.bound(&r); err != nil {
+		return nil, err
 	}
-	if len(r.Types) > 0 {
-		maps.DeleteFunc(urls, func(t event.Type, _ string) bool { return !slices.Contains(r.Types, t) })
-	}
-	delete(urls, event.OnEventGap) // what is given up here is counted only
-	cfg.URLs = urls
-	if len(r.Streams) > 0 {
-		cfg.Streams = r.Streams
-	}
-	info := e.deps.Store.Info()
-	if r.From < info.First {
-		r.From = info.First
-	}
-	r.To = min(r.To, info.Last)
-	if r.From > r.To {
-		return nil, fmt.Errorf("delivery: replay: nothing between positions %d and %d", r.From, r.To)
-	}
+	cfg := e.replayConfig(r)
 	cfg.From = r.From
 	deps := e.deps
 	deps.Store = &replayStore{Store: e.deps.Store, last: r.To, state: map[string][]byte{}}
 	deps.Observer = Observer{Attempt: e.deps.Observer.Attempt}
 	return newEndpoint(cfg, deps, 0, r.ID)
+}
+
+// ErrNothing says that a range of positions holds no event.
+var ErrNothing = errors.New("delivery: nothing to replay")
+
+// bound limits the range to what the journal holds.
+func (e *Endpoint) bound(r *Replay) error {
+	info := e.deps.Store.Info()
+	r.From = max(r.From, info.First)
+	if r.To == 0 || r.To > info.Last {
+		r.To = info.Last
+	}
+	if r.From > r.To {
+		return fmt.Errorf("%w between positions %d and %d", ErrNothing, r.From, r.To)
+	}
+	return nil
+}
+
+// replayConfig is the endpoint's configuration, narrowed to what the replay asks for.
+func (e *Endpoint) replayConfig(r Replay) Config {
+	e.mu.Lock()
+	cfg, types := e.cfg, slices.Collect(maps.Keys(e.sub.Types))
+	e.mu.Unlock()
+	urls := map[event.Type]string{}
+	for _, t := range types {
+		if len(r.Types) == 0 || slices.Contains(r.Types, t) {
+			urls[t] = cfg.URLs[t]
+		}
+	}
+	delete(urls, event.OnEventGap) // what is given up here is counted only
+	cfg.Name, cfg.Paused, cfg.URLs = e.name+"/replay/"+r.ID, false, urls
+	if len(r.Streams) > 0 {
+		cfg.Streams = r.Streams
+	}
+	return cfg
+}
+
+// CountReplay returns the range as it would be replayed and the number of events in it.
+func (e *Endpoint) CountReplay(r Replay) (Replay, uint64, error) {
+	if err := e.bound(&r); err != nil {
+		return r, 0, err
+	}
+	probe := &Endpoint{cfg: e.replayConfig(r)}
+	probe.sub.Types = map[event.Type]uint64{}
+	for t := range probe.cfg.URLs {
+		probe.sub.Types[t] = 0
+	}
+	var n uint64
+	for pos := r.From; pos <= r.To; {
+		recs, err := e.deps.Store.Read(pos, journal.Limit{Records: readRecords})
+		if err != nil {
+			return r, 0, fmt.Errorf("delivery: replay: %w", err)
+		}
+		if len(recs) == 0 {
+			break
+		}
+		for _, rec := range recs {
+			if pos = rec.Position + 1; rec.Position <= r.To && rec.Type != event.OnEventGap && probe.owes(rec) {
+				n++
+			}
+		}
+	}
+	return r, n, nil
 }
 
 // replayStore is the journal up to a position, with a state of its own that is forgotten.

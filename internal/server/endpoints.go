@@ -56,7 +56,7 @@ func (e *endpoints) open(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	wanted := configs(c)
+	wanted := e.wanted(c)
 	for _, name := range known {
 		if _, ok := wanted[name]; !ok {
 			e.release(name)
@@ -77,7 +77,7 @@ func (e *endpoints) apply(c *config.Config) {
 	if e.closed {
 		return
 	}
-	wanted := configs(c)
+	wanted := e.wanted(c)
 	for _, name := range slices.Sorted(maps.Keys(e.byName)) {
 		if _, ok := wanted[name]; !ok {
 			ep := e.byName[name]
@@ -188,6 +188,16 @@ func (e *endpoints) stats() []api.EndpointStats {
 	var out []api.EndpointStats
 	for _, name := range slices.Sorted(maps.Keys(e.byName)) {
 		out = append(out, api.EndpointStats{Name: name, Stats: e.byName[name].Stats()})
+	}
+	return out
+}
+
+// wanted is configs with the pauses that were asked for by API.
+func (e *endpoints) wanted(c *config.Config) map[string]delivery.Config {
+	out := configs(c)
+	for name, cfg := range out {
+		cfg.Paused = cfg.Paused || e.paused(name)
+		out[name] = cfg
 	}
 	return out
 }
