@@ -1,7 +1,7 @@
 // Package httplive serves live streams over HTTP: HTTP-FLV at /app/stream.live.flv.
 //
 // Contract. A Handler takes a connection over from net/http when the stream was found, writes the shared wire bytes of
-// the hub to it with one system call for all that is there, and closes it at the end. Two goroutines serve a viewer: one
+// the hub to it with one system call for all that it takes at a time, and closes it at the end. Two goroutines serve a viewer: one
 // writes, one reads so that a client that leaves is noticed at once. A write that makes no progress within
 // Config.WriteTimeout ends the session; a slow client never holds memory of its own beyond one batch of blocks. Close
 // ends all sessions and waits for them.

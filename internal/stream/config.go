@@ -30,12 +30,15 @@ type Config struct {
 	GOPMaxBytes    int
 	GOPMaxDuration time.Duration
 	// ViewerLagBytes and ViewerLagDuration bound how far a viewer may lag before it is moved to the newest key frame.
-	// Defaults 8 MiB and 8 s (of media time).
+	// Defaults 8 MiB and 8 s. The duration is by the clock, since a block was written; it does not apply to what a
+	// publisher sent faster than real time, which only the bytes bound.
 	ViewerLagBytes    int
 	ViewerLagDuration time.Duration
 	// ViewerJumps is the number of moves within a minute after which a viewer is closed with ErrTooSlow. Default 4.
 	ViewerJumps int
-	// ViewerLinger is how long a viewer may drain what is left after its stream ended, before it is kicked. Default 5 s.
+	// ViewerLinger is how long a viewer may be without progress while it drains what is left after its stream ended,
+	// before it is kicked. One that makes progress has twelve times as long, but no longer when the hub stops. Default
+	// 5 s.
 	ViewerLinger time.Duration
 	// PackagerIdle is how long a packager without viewers is kept. Default 10 s.
 	PackagerIdle time.Duration

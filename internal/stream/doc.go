@@ -11,6 +11,9 @@
 //   - No lock is held while a decision is asked, while a session is kicked, or over I/O. Raise must not block.
 //   - A publisher never waits for viewers. What a viewer has not taken is bounded by the wire log, not by the viewer:
 //     one that lags is moved to the newest key frame, and closed when that happens again and again.
+//   - A viewer that waited when the stream registered gets everything from the first frame that can be decoded on, and
+//     audio from before that. One that comes later starts at the newest key frame. Both miss nothing from there on
+//     unless they lag.
 //   - Wire bytes are shared and immutable. Nobody copies them.
 //   - Publisher.WriteFrame, Publisher.Metadata and Viewer.Next belong to one goroutine each; everything else is safe for
 //     concurrent use. Every Publisher and every Viewer must be closed; Hub.Stop waits for the viewers.

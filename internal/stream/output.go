@@ -34,13 +34,13 @@ func (p *publication) output(f Format) *output {
 			return o
 		}
 	}
-	cfg := p.hub.cfg.Load()
+	cfg, now := p.hub.cfg.Load(), time.Now()
 	g := p.program()
 	o := &output{pub: p, format: f, pack: f.New(g), log: &wireLog{lim: cfg.limits()}}
 	o.log.announce(o.pack.Start(), o.pack.Change(nil, g), false)
 	p.outputs = append(p.outputs, o)
 	for i, fr := range p.gop.frames {
-		o.append(fr, i == 0, cfg)
+		o.append(fr, i == 0, now, cfg)
 		o.flush(cfg)
 	}
 	return o
@@ -54,10 +54,7 @@ func (o *output) write(f *media.Frame, key bool, now time.Time, cfg *Config, d *
 			o.log.announce(nil, o.pack.Change(nil, o.pub.program()), false)
 		}
 	}
-	if len(o.pending) == 0 {
-		o.pendingIn = now
-	}
-	o.append(f, key, cfg)
+	o.append(f, key, now, cfg)
 	switch {
 	case now.Sub(o.pendingIn) >= cfg.MergeWrite:
 		d.wake(o.flush(cfg))
@@ -68,9 +65,9 @@ func (o *output) write(f *media.Frame, key bool, now time.Time, cfg *Config, d *
 	}
 }
 
-func (o *output) append(f *media.Frame, key bool, cfg *Config) {
+func (o *output) append(f *media.Frame, key bool, now time.Time, cfg *Config) {
 	if len(o.pending) == 0 {
-		o.pendingAt = f.DTS
+		o.pendingAt, o.pendingIn = f.DTS, now
 	}
 	if o.pending == nil {
 		n := len(f.Data) + len(f.Data)/64 + wireOverhead
@@ -89,7 +86,7 @@ func (o *output) flush(cfg *Config) chan struct{} {
 		o.key = false
 		return nil
 	}
-	w := o.log.append(o.pending, o.pendingAt, o.key, cfg.limits())
+	w := o.log.append(block{data: o.pending, at: o.pendingAt, came: o.pendingIn, key: o.key}, cfg.limits())
 	o.pending, o.key = nil, false
 	return w
 }
@@ -118,14 +115,14 @@ func (p *publication) change(recoded bool, d *deferred) {
 	if recoded {
 		p.gop.drop()
 	}
-	cfg, g := p.hub.cfg.Load(), p.program()
+	cfg, g, now := p.hub.cfg.Load(), p.program(), time.Now()
 	for _, o := range p.outputs {
 		d.wake(o.flush(cfg))
 		at := p.clock.last
 		b := o.pack.Change(nil, g)
 		o.log.announce(o.pack.Start(), b, recoded)
 		if len(b) > 0 {
-			d.wake(o.log.append(b, at, false, cfg.limits()))
+			d.wake(o.log.append(block{data: b, at: at, came: now}, cfg.limits()))
 		}
 	}
 }

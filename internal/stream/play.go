@@ -18,11 +18,14 @@ type waiter struct {
 	refuse chan struct{}
 }
 
-// serve hands the waiter its viewer, when p has its schema. The stream's lock is held.
+// serve hands the waiter its viewer, when p has its schema. The stream's lock is held and nothing was delivered yet: the
+// viewer stands before the first frame, however late it comes to take it.
 func (w *waiter) serve(p *publication) {
 	if s := p.source(w.format.Schema); s != nil {
 		delete(p.live.waiters, w)
-		w.served <- p.attach(s, w.format, w.req)
+		v := p.attach(s, w.format, w.req)
+		v.cur = v.log.origin()
+		w.served <- v
 	}
 }
 

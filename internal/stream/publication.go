@@ -210,18 +210,36 @@ func (p *publication) end(reason fact.EndReason, d *deferred) {
 	}
 	p.cached, p.gop = nil, gopCache{}
 	if len(p.viewers) > 0 {
-		p.linger = time.AfterFunc(h.cfg.Load().ViewerLinger, p.kickViewers)
+		for v := range p.viewers {
+			v.drained = v.sent.Load()
+		}
+		p.linger = time.AfterFunc(h.cfg.Load().ViewerLinger, func() { p.kickViewers(1) })
 	}
 	h.forget(p)
 	d.call(p.release)
 }
 
-// kickViewers ends the sessions that have not drained what was left in time.
-func (p *publication) kickViewers() {
+// lingerLooks bounds the time that viewers have to drain what is left, in multiples of Config.ViewerLinger.
+const lingerLooks = 12
+
+// kickViewers ends the sessions that drain what was left and have sent nothing since the last look. Those that are slow,
+// but make progress, are looked at again.
+func (p *publication) kickViewers(look int) {
 	var d deferred
+	h := p.hub
+	patient := look < lingerLooks && h.ctx.Err() == nil
+	again := false
 	p.live.mu.Lock()
 	for v := range p.viewers {
+		if n := v.sent.Load(); patient && n != v.drained {
+			v.drained = n
+			again = true
+			continue
+		}
 		d.call(v.req.Kick)
+	}
+	if again {
+		p.linger = time.AfterFunc(h.cfg.Load().ViewerLinger, func() { p.kickViewers(look + 1) })
 	}
 	p.live.mu.Unlock()
 	d.run()

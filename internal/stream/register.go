@@ -245,15 +245,18 @@ func (p *publication) registerAll(now time.Time, d *deferred) {
 			Publication: p.id, StreamObject: p.describe(s, now), Regist: true,
 		})
 	}
-	cached := p.cached
-	p.cached = nil
-	for _, f := range cached {
-		p.deliver(f, now, d)
-	}
 	p.idle.schema = p.sources[len(p.sources)-1].schema
 	p.armIdle()
 	for w := range p.live.waiters {
 		w.serve(p)
+	}
+	cached := p.cached
+	p.cached = nil
+	for _, f := range cached {
+		// What came before a change of the configuration can't be decoded with the one that viewers are told.
+		if f.Track == p.track(f.Track.Codec.Kind()).cur {
+			p.deliver(f, now, d)
+		}
 	}
 }
 

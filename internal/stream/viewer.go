@@ -19,8 +19,10 @@ type Viewer struct {
 	start  time.Time
 	sent   atomic.Uint64
 	closed bool // guarded by the stream's lock
+	// drained is what was sent when the viewer was last looked at after the end; guarded by the stream's lock.
+	drained uint64
 
-	cur  cursor      // owned by Next
+	cur  cursor      // owned by Next, after Play
 	bufs net.Buffers // owned by Next: the memory that it hands out again and again
 }
 
@@ -38,7 +40,7 @@ func (p *publication) attach(s *source, f Format, req PlayRequest) *Viewer {
 	return v
 }
 
-// Next waits for wire bytes and returns all there are. The bytes are shared and must not be changed; the slice is
+// Next waits for wire bytes and returns those that come next, about 64 KiB at most. The bytes are shared and must not be changed; the slice is
 // valid until the next call and may be consumed by net.Buffers.WriteTo. Errors: ErrEnded after the last byte of a
 // stream that ended, ErrTooSlow, or ctx's error.
 func (v *Viewer) Next(ctx context.Context) (net.Buffers, error) {

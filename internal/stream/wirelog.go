@@ -11,6 +11,7 @@ type block struct {
 	data  []byte
 	start uint64        // number of bytes written to the log before this block
 	at    time.Duration // DTS of the first frame
+	came  time.Time     // when the publisher sent the first frame
 	key   bool          // a viewer can start here
 }
 
@@ -31,6 +32,13 @@ func (c *Config) limits() limits {
 
 // jumpWindow is the time over which the jumps of a viewer are counted.
 const jumpWindow = time.Minute
+
+// burst is how many times faster than real time blocks must have come to count as a burst.
+const burst = 2
+
+// takeBytes is about the number of bytes that a viewer takes at a time. The rest stays in the log, where it is shared
+// and bounded, and what a viewer reports as sent shows whether it makes progress.
+const takeBytes = 64 << 10
 
 // wireLog is the recent wire bytes of one format of one stream. Its writer is whoever holds the stream's lock.
 type wireLog struct {
@@ -57,8 +65,10 @@ type wireLog struct {
 // cursor is a viewer's place in a wire log.
 type cursor struct {
 	next    uint64
-	started bool
-	seeking bool // what comes next has left the log: wait for a key block
+	placed  bool   // next is valid
+	greeted bool   // head was taken
+	head    []byte // what goes before the first block; valid while placed and not greeted
+	seeking bool   // what comes next has left the log: wait for a key block
 	jumps   int
 	since   time.Time // of the first of jumps
 }
@@ -77,8 +87,17 @@ func (l *wireLog) announce(start, resync []byte, dropKeys bool) {
 	l.mu.Unlock()
 }
 
-// append adds a block and returns the channel to be closed when no lock is held, or nil.
-func (l *wireLog) append(data []byte, at time.Duration, key bool, lim limits) chan struct{} {
+// origin returns a cursor on the oldest block, or on the first one to come. It keeps what goes before that block: by
+// the time it is taken, start may be of another configuration.
+func (l *wireLog) origin() cursor {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return cursor{placed: true, next: l.base, head: l.start}
+}
+
+// append adds a block and returns the channel to be closed when no lock is held, or nil. Its start is not set by the
+// caller.
+func (l *wireLog) append(b block, lim limits) chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -88,13 +107,14 @@ func (l *wireLog) append(data []byte, at time.Duration, key bool, lim limits) ch
 	if l.n == len(l.ring) {
 		l.grow()
 	}
-	l.ring[(l.head+l.n)&(len(l.ring)-1)] = block{data: data, start: l.total, at: at, key: key}
-	if key {
+	b.start = l.total
+	l.ring[(l.head+l.n)&(len(l.ring)-1)] = b
+	if b.key {
 		l.newest, l.hasKey = l.base+uint64(l.n), true
 	}
 	l.n++
-	l.total += uint64(len(data))
-	l.held += len(data)
+	l.total += uint64(len(b.data))
+	l.held += len(b.data)
 	l.trim()
 	return l.takeWake()
 }
@@ -136,14 +156,16 @@ func (l *wireLog) nth(i int) *block { return &l.ring[(l.head+i)&(len(l.ring)-1)]
 // end is the number of the block that comes next.
 func (l *wireLog) end() uint64 { return l.base + uint64(l.n) }
 
-// trim drops blocks that neither a lagging viewer may still take nor a new one starts from.
+// trim drops blocks that neither a lagging viewer may still take nor a new one starts from. Bytes are what bounds the
+// memory; time only says who is late.
 func (l *wireLog) trim() {
-	last := l.nth(l.n - 1).at
+	if l.hasKey && l.nth(l.n-1).at-l.nth(int(l.newest-l.base)).at > max(l.lim.gopTime, l.lim.lagTime) {
+		l.hasKey = false // too far back to start there
+	}
 	for l.n > 1 {
 		first := l.nth(0)
-		age := last - first.at
-		soft := (!l.hasKey || l.base < l.newest) && (l.held > l.lim.lagBytes || age > l.lim.lagTime)
-		hard := l.held > max(l.lim.gopBytes, l.lim.lagBytes) || age > max(l.lim.gopTime, l.lim.lagTime)
+		soft := (!l.hasKey || l.base < l.newest) && (l.held > l.lim.lagBytes || l.late(first))
+		hard := l.held > max(l.lim.gopBytes, l.lim.lagBytes)
 		if !soft && !hard {
 			return
 		}
@@ -158,8 +180,18 @@ func (l *wireLog) trim() {
 	}
 }
 
-// take appends to dst all that c has not taken yet and moves c on. When there is nothing it returns the channel that
-// is closed at the next change.
+// late says whether who has not taken b lags too far behind in time: the blocks since b came in over more than lagTime
+// by the clock, and at about the pace they are to be played in. Media time alone does not count, because a publisher
+// that sends a file as fast as it can is ahead by minutes of media after a second: who takes that step by step is not
+// slow, and only bytes bound it. In a live stream both times are the same.
+func (l *wireLog) late(b *block) bool {
+	newest := l.nth(l.n - 1)
+	took := newest.came.Sub(b.came)
+	return took > l.lim.lagTime && newest.at-b.at <= burst*took
+}
+
+// take appends to dst what c has not taken yet, about takeBytes of it, and moves c on. When there is nothing it returns
+// the channel that is closed at the next change.
 func (l *wireLog) take(c *cursor, dst net.Buffers) (net.Buffers, <-chan struct{}, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -168,8 +200,11 @@ func (l *wireLog) take(c *cursor, dst net.Buffers) (net.Buffers, <-chan struct{}
 		return dst, nil, err
 	}
 	if ok {
-		for end := l.end(); c.next < end; c.next++ {
-			dst = append(dst, l.nth(int(c.next-l.base)).data)
+		size := 0
+		for end := l.end(); c.next < end && size < takeBytes; c.next++ {
+			b := l.nth(int(c.next - l.base))
+			dst = append(dst, b.data)
+			size += len(b.data)
 		}
 	}
 	if len(dst) > 0 {
@@ -184,28 +219,24 @@ func (l *wireLog) take(c *cursor, dst net.Buffers) (net.Buffers, <-chan struct{}
 	return dst, l.wake, nil
 }
 
-// place sees to it that c stands on a block of the log, or at its end. It says no while c waits for a key block.
+// place sees to it that c stands on a block of the log, or at its end. It says no while c waits for a key block. Who
+// lags is moved to the newest key block, unless the log is closed: then there is nothing newer to catch up with.
 func (l *wireLog) place(c *cursor, dst net.Buffers) (net.Buffers, bool, error) {
-	if !c.started {
-		if !l.hasKey {
+	gone := !c.placed || c.seeking || c.next < l.base
+	switch {
+	case !gone && (l.closed || !l.lagging(c)):
+		return c.greet(dst), true, nil
+	case !l.hasKey:
+		c.seeking = gone
+		if gone {
 			return dst, false, nil
 		}
-		c.started, c.next = true, l.newest
-		if len(l.start) > 0 {
-			dst = append(dst, l.start)
-		}
-		return dst, true, nil
-	}
-	gone := c.next < l.base || c.seeking
-	if !gone && !l.lagging(c) {
-		return dst, true, nil
-	}
-	if !l.hasKey {
-		c.seeking = gone
-		return dst, !gone, nil
-	}
-	if !gone && l.newest <= c.next {
-		return dst, true, nil // within the newest GOP there is nowhere to move to
+		return c.greet(dst), true, nil
+	case !gone && l.newest <= c.next:
+		return c.greet(dst), true, nil // within the newest GOP there is nowhere to move to
+	case !c.greeted: // new here, or lagging before it took anything, which is the same
+		c.placed, c.seeking, c.next, c.head = true, false, l.newest, l.start
+		return c.greet(dst), true, nil
 	}
 	if err := c.jump(l.lim.jumps); err != nil {
 		return dst, false, err
@@ -217,13 +248,25 @@ func (l *wireLog) place(c *cursor, dst net.Buffers) (net.Buffers, bool, error) {
 	return dst, true, nil
 }
 
+// greet appends what goes before the first block, once.
+func (c *cursor) greet(dst net.Buffers) net.Buffers {
+	if c.greeted {
+		return dst
+	}
+	if len(c.head) > 0 {
+		dst = append(dst, c.head)
+	}
+	c.greeted, c.head = true, nil
+	return dst
+}
+
+// lagging says whether c, whose place is in the log, is beyond the limits.
 func (l *wireLog) lagging(c *cursor) bool {
 	if c.next >= l.end() {
 		return false
 	}
 	b := l.nth(int(c.next - l.base))
-	return l.total-b.start > uint64(l.lim.lagBytes) ||
-		l.nth(l.n-1).at-b.at > l.lim.lagTime
+	return l.total-b.start > uint64(l.lim.lagBytes) || l.late(b)
 }
 
 // jump counts one move of a slow viewer.
