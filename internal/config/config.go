@@ -103,6 +103,7 @@ type Hook struct {
 	AliveInterval time.Duration // of on_server_keepalive; 30 s
 	Retry         int           // extra attempts of a decision; 1
 	RetryDelay    time.Duration // between them; 3 s
+	Secrets       []string      // whsec_ and whsk_ keys that sign each request; none: not signed
 
 	urls map[string]string
 }
@@ -187,7 +188,7 @@ func (c *Config) Path() string { return c.path }
 func (c *Config) All() map[string]string {
 	all := maps.Clone(c.values)
 	for name := range all {
-		if secretKey(name) { // on_server_started carries the whole configuration
+		if secretKey(name) && all[name] != "" { // on_server_started carries the whole configuration
 			all[name] = masked
 		}
 	}

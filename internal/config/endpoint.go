@@ -60,6 +60,9 @@ func splitEndpoint(name string) (endpoint, key string, ok bool) {
 
 // secretKey says whether a key holds what must not be shown.
 func secretKey(name string) bool {
+	if name == keyHookSecret {
+		return true
+	}
 	_, key, ok := splitEndpoint(name)
 	return ok && (key == "secret" || key == "bearer" || strings.HasPrefix(key, "header."))
 }
@@ -239,4 +242,20 @@ func (b *builder) endpoints() {
 		}
 		b.c.Endpoints = append(b.c.Endpoints, d.e)
 	}
+}
+
+// keyHookSecret signs the requests to the hook.on_* URLs.
+const keyHookSecret = "hook.secret"
+
+func signingKey() Key {
+	return newKey(KindString, keyHookSecret, "", Now, "signs every request to the hook.on_* URLs (Standard Webhooks)",
+		"empty, or a comma list of whsec_ secrets and whsk_ signing keys",
+		func(c *Config, v string) error {
+			c.Hook.Secrets = list(v)
+			if v == "" {
+				return nil
+			}
+			_, err := event.ParseSigner(c.Hook.Secrets)
+			return err
+		})
 }

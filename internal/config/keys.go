@@ -38,7 +38,7 @@ func isOwn(name string) bool {
 	case "server", "journal", "delivery", "limits":
 		return true
 	}
-	return name == "hook.on_publication_ended" || name == "hook.on_event_gap"
+	return name == "hook.on_publication_ended" || name == "hook.on_event_gap" || name == keyHookSecret
 }
 
 // sectionDoc says in a new file what a section is for.
@@ -77,6 +77,7 @@ func hookKeys() []Key {
 		hookURL("on_server_exited", "the server stopped"),
 		hookURL("on_server_keepalive", "heartbeat every alive_interval seconds"),
 		hookURL("on_publication_ended", "a publication ended, with its reason and its figures (Hookline)"),
+		signingKey(),
 		hookURL("on_event_gap", "names events that will not arrive in order (Hookline)"),
 	}
 	keys = append(keys, planned(

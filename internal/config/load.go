@@ -134,6 +134,9 @@ func (b *builder) take(name, value string, src source) {
 		return
 	}
 	if err := k.store(b.c, value); err != nil {
+		if secretKey(name) {
+			value = masked
+		}
 		key := name
 		if src.env != "" {
 			key = src.env

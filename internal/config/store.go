@@ -266,6 +266,9 @@ func (s *Store) allow(name, value string) *ValueError {
 	if name == keySecret && weakSecret(value) {
 		return refuse("a secret that is neither empty nor the published default")
 	}
+	if secretKey(name) {
+		refuse = func(allowed string) *ValueError { return &ValueError{Key: name, Value: masked, Allowed: allowed} }
+	}
 	if k := s.t.names[name]; k != nil && k.check(value) != nil {
 		return refuse(k.Allowed)
 	}

@@ -128,6 +128,11 @@ func (s *Service) stamp(key string, q question) ([]byte, error) {
 // attempts sends until there is an integral code, the attempts are used up, or ctx ends.
 func (s *Service) attempts(ctx context.Context, cfg *Config, q question, r webhook.Request) answer {
 	for n := 1; ; n++ {
+		if cfg.Signer != nil { // with the time of the attempt
+			if err := cfg.Signer.Headers(r.Header, q.common.Event.ID, time.Now(), r.Body); err != nil {
+				return failed(q, n, err)
+			}
+		}
 		reply := s.deps.Sender.Send(ctx, r)
 		class, code, msg := webhook.Classify(reply)
 		if s.deps.Observer != nil {

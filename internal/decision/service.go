@@ -41,6 +41,8 @@ type Config struct {
 	RetryDelay time.Duration
 	// Defaults are the [protocol] options over which the answer to on_publish is laid.
 	Defaults stream.Options
+	// Signer signs every request (Standard Webhooks); nil: none is signed.
+	Signer *event.Signer
 	// DefaultVhost stands in for an empty vhost; default fact.DefaultVhost.
 	DefaultVhost string
 }

@@ -114,6 +114,7 @@ func (e *Endpoint) beatLoop() {
 func (e *Endpoint) sendBeat(fact []byte) {
 	e.mu.Lock()
 	url, timeout := e.cfg.URLs[event.OnServerKeepalive], e.cfg.Timeout
+	f := form{format: FormatZLM, signer: e.cfg.Signer, header: e.cfg.Header}
 	e.mu.Unlock()
 	if url == "" {
 		return
@@ -121,8 +122,10 @@ func (e *Endpoint) sendBeat(fact []byte) {
 	source, inc, epoch := e.deps.Stamper.Identity()
 	id, index, _, now := e.deps.Stamper.Stamp("")
 	env := envelope{id: id, source: source, incarnation: inc, typ: event.OnServerKeepalive, epoch: epoch, index: index, time: now}
+	body := appendBody(nil, fact, &env)
 	rep := e.deps.Sender.Send(e.ctx, webhook.Request{
-		URL: url, Header: header("", 1), Body: appendBody(nil, fact, &env), Timeout: timeout,
+		URL: url, Header: f.complete(header("", 1), id, body), Body: body, Timeout: timeout,
+		Meta: webhook.Meta{ID: id, Type: string(event.OnServerKeepalive), Epoch: epoch},
 	})
 	class, code, _ := webhook.Classify(rep)
 	if e.deps.Observer.Attempt == nil {

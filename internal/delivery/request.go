@@ -56,7 +56,10 @@ func (e *Endpoint) request(a *attempt, buf []byte) (webhook.Request, []byte) {
 	} else {
 		buf = appendBody(buf, body, &env)
 	}
-	return webhook.Request{URL: a.t.url, Header: a.form.complete(h, env.id, buf), Body: buf, Timeout: a.wait}, buf
+	return webhook.Request{
+		URL: a.t.url, Header: a.form.complete(h, env.id, buf), Body: buf, Timeout: a.wait,
+		Meta: webhook.Meta{Stream: env.stream, ID: env.id, Type: string(env.typ), Seq: env.seq, Epoch: env.epoch},
+	}, buf
 }
 
 // complete adds the endpoint's own headers and the signature.

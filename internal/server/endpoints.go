@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hookline/hookline/event"
 	"github.com/hookline/hookline/internal/api"
 	"github.com/hookline/hookline/internal/config"
 	"github.com/hookline/hookline/internal/delivery"
@@ -211,10 +210,7 @@ func configs(c *config.Config) map[string]delivery.Config {
 		cfg.Name, cfg.URLs, cfg.Streams, cfg.History = x.Name, x.URLs, x.Streams, x.History
 		cfg.Format, cfg.Rate, cfg.Paused, cfg.Schemas = delivery.Format(x.Format), x.Rate, x.Paused, nil
 		cfg.Header = headerOf(x.Header)
-		if len(x.Secrets) > 0 {
-			// The configuration has checked them.
-			cfg.Signer, _ = event.ParseSigner(x.Secrets)
-		}
+		cfg.Signer = signer(x.Secrets)
 		if x.Timeout > 0 {
 			cfg.Timeout = x.Timeout
 		}

@@ -40,14 +40,26 @@ func endpointConfig(c *config.Config) delivery.Config {
 	return delivery.Config{
 		Name: endpointName, URLs: hookURLs(c), Schemas: schemas, Timeout: c.Hook.Timeout, Concurrency: d.Concurrency,
 		Window: d.Window, BackoffMin: d.BackoffMin, BackoffMax: d.BackoffMax, MaxAge: d.MaxAge,
-		RejectAttempts: d.RejectAttempts, Policy: delivery.Policy(d.Policy),
+		RejectAttempts: d.RejectAttempts, Policy: delivery.Policy(d.Policy), Signer: signer(c.Hook.Secrets),
 	}
+}
+
+// signer of secrets that the configuration has checked; nil for none.
+func signer(secrets []string) *event.Signer {
+	if len(secrets) == 0 {
+		return nil
+	}
+	s, err := event.ParseSigner(secrets)
+	if err != nil {
+		return nil
+	}
+	return s
 }
 
 func decisionConfig(c *config.Config) decision.Config {
 	return decision.Config{
 		Enable: c.Hook.Enable, URLs: hookURLs(c), Timeout: c.Hook.Timeout, Retry: c.Hook.Retry,
-		RetryDelay: c.Hook.RetryDelay, Defaults: options(c.Protocol),
+		RetryDelay: c.Hook.RetryDelay, Defaults: options(c.Protocol), Signer: signer(c.Hook.Secrets),
 	}
 }
 

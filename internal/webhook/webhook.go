@@ -13,8 +13,19 @@ type Request struct {
 	// Header holds extra headers (X-VHOST, attempt number); Content-Type is application/json unless set here.
 	Header http.Header
 	Body   []byte
+	// Meta says what the body is, for senders that are no HTTP client.
+	Meta Meta
 	// Timeout bounds the whole attempt, connect to last byte of the answer.
 	Timeout time.Duration
+}
+
+// Meta of a request.
+type Meta struct {
+	Stream string // the key; "" for the server
+	ID     string // of the event
+	Type   string
+	Seq    uint64 // 0: none
+	Epoch  int64
 }
 
 // Reply is what came of an attempt. Exactly one of Err and Status is set.
