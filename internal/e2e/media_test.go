@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
@@ -51,6 +52,58 @@ func TestMedia(t *testing.T) {
 			r.accept(event.OnPublicationEnded, tc.name)
 		})
 	}
+}
+
+// TestBurst: ffmpeg publishes a file as fast as it can and leaves at once. The players that waited get every packet of
+// it, audio from before the first picture included.
+func TestBurst(t *testing.T) {
+	t.Parallel()
+	s, r := serve(t)
+	for _, tc := range []struct {
+		name, seconds string
+		args          [][]string
+	}{
+		{"burst_h264_aac", "3", [][]string{picture(), tone(), h264("-bf 0"), {"-c:a", "aac"}}},
+		{"burst_late_picture", "3", [][]string{{"-itsoffset", "0.4"}, picture(), tone(), h264("-bf 0"), {"-c:a", "aac"}}},
+		{"burst_video_only", "3", [][]string{picture(), h264("-bf 0")}},
+		{"burst_audio_only", "3", [][]string{tone(), {"-c:a", "aac"}}},
+		{"burst_minute", "60", [][]string{picture(), tone(), h264("-bf 0"), {"-c:a", "aac"}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			file := encode(t, "in.flv", tc.seconds, tc.args...)
+			want := probe(t, file).allPackets()
+			players := map[string]*tool{
+				"rtmp": probe(t, s.rtmpURL(tc.name)),
+				"flv":  probe(t, s.flvURL(tc.name)),
+			}
+			players["flv"].tolerate = "Stream ends prematurely"
+			r.await("the players of "+tc.name, 2, func(p *post) bool {
+				return p.hook == event.OnStreamNotFound && p.body.Event.Stream == key(tc.name)
+			})
+			push(t, file, s.rtmpURL(tc.name)).output()
+			for protocol, c := range players {
+				comparePackets(t, protocol, c.allPackets(), want)
+			}
+			r.accept(event.OnPublicationEnded, tc.name)
+		})
+	}
+}
+
+// allPackets is packets with what comes before the first picture: who waits gets that as well.
+func (c *tool) allPackets() map[string][]packet {
+	c.t.Helper()
+	var out struct {
+		Packets []packet `json:"packets"`
+	}
+	if err := json.Unmarshal([]byte(c.output()), &out); err != nil {
+		c.t.Fatal(err)
+	}
+	kinds := map[string][]packet{}
+	for _, p := range out.Packets {
+		kinds[p.Type] = append(kinds[p.Type], p)
+	}
+	return kinds
 }
 
 // comparePackets demands the same packets of every kind, and one shift of time for all of them: what is in step stays
