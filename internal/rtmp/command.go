@@ -100,12 +100,6 @@ func appendCommand(dst []byte, csid byte, streamID uint32, size int, name string
 	return endMessage(appendValues(dst, values), body, 0, size)
 }
 
-// appendData appends a data message in AMF0.
-func appendData(dst []byte, size int, values ...any) []byte {
-	dst, body := beginMessage(dst, csidData, TypeDataAMF0, mediaStreamID, 0)
-	return endMessage(appendValues(dst, values), body, 0, size)
-}
-
 func appendValues(dst []byte, values []any) []byte {
 	for _, v := range values {
 		out, err := amf.Append(dst, v)
