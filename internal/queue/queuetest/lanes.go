@@ -15,7 +15,7 @@ import (
 const (
 	attemptTimeout = time.Second
 	pause          = 5 * time.Millisecond
-	patience       = 60 * time.Second // for anything that must happen at all
+	patience       = 20 * time.Second // for anything that must happen at all
 )
 
 // Lanes publishes as the delivery lanes do: one message per key at a time, repeated until it is accepted.

@@ -1,0 +1,187 @@
+package kafka_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"go.uber.org/goleak"
+
+	"github.com/hookline/hookline/internal/queue/kafka"
+	"github.com/hookline/hookline/internal/queue/port"
+	"github.com/hookline/hookline/internal/queue/queuetest"
+)
+
+const partitions = 3
+
+func TestMain(m *testing.M) {
+	code := queuetest.Main(m, func() {})
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// fake is franz-go's kfake, an imitation of a cluster and not a real one: two brokers with their data in files.
+type fake struct {
+	*kfake.Cluster
+	opts   []kfake.Opt
+	secure bool
+	ports  []int
+	next   int
+}
+
+func newFake(tb testing.TB, secure bool) *fake {
+	f := &fake{secure: secure, ports: []int{queuetest.FreePort(tb), queuetest.FreePort(tb)}}
+	f.opts = []kfake.Opt{
+		kfake.NumBrokers(2), kfake.Ports(f.ports...), kfake.DataDir(tb.TempDir()), kfake.DefaultNumPartitions(partitions),
+		kfake.AllowAutoTopicCreation(), kfake.EnableSASL(), kfake.Superuser("PLAIN", queuetest.User, queuetest.Password),
+		kfake.Superuser("SCRAM-SHA-256", queuetest.User, queuetest.Password), kfake.EnableACLs(),
+		kfake.User("PLAIN", "stranger", "stranger"),
+	}
+	if secure {
+		f.opts = append(f.opts, kfake.TLS(queuetest.Certificates(tb).Server))
+	}
+	f.Start(tb)
+	tb.Cleanup(func() { f.Stop(tb) })
+	return f
+}
+
+func (f *fake) Start(tb testing.TB) {
+	c, err := kfake.NewCluster(f.opts...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	f.Cluster = c
+}
+
+func (f *fake) Stop(testing.TB) { f.Close() }
+
+func (f *fake) Queue(tb testing.TB) queuetest.Queue {
+	f.next++
+	topic := fmt.Sprintf("events%d", f.next)
+	f.createTopic(tb, topic)
+	scheme := "kafka"
+	if f.secure {
+		scheme = "kafkas"
+	}
+	base := fmt.Sprintf("%s://%s%s/", scheme, queuetest.UserInfo(), strings.Join(f.ListenAddrs(), ","))
+	big := queuetest.NewMessage("v/live/a", 1)
+	big.Body = make([]byte, 2<<20)
+	return queuetest.Queue{
+		URL:  base + topic,
+		Read: func(tb testing.TB) []queuetest.Entry { return f.read(tb, topic) },
+		Rejected: map[string]queuetest.Rejection{
+			"too large":       {Message: big},
+			"too large there": {URL: base + topic + "?max_bytes=8000000", Message: big},
+			"no topic":        {URL: base + "nowhere", Message: queuetest.NewMessage("v/live/a", 1)},
+			"not permitted":   {URL: strings.Replace(base, queuetest.UserInfo(), "stranger:stranger@", 1) + topic, Message: queuetest.NewMessage("v/live/a", 1)},
+		},
+	}
+}
+
+func (f *fake) Secure(tb testing.TB) queuetest.Queue {
+	s := newFake(tb, true)
+	q := s.Queue(tb)
+	q.URL += "?sasl=scram-sha-256"
+	return q
+}
+
+func (f *fake) client(tb testing.TB, opts ...kgo.Opt) *kgo.Client {
+	opts = append(opts, kgo.SeedBrokers(f.ListenAddrs()...), kgo.SASL(plain.Auth{User: queuetest.User, Pass: queuetest.Password}.AsMechanism()))
+	if f.secure {
+		opts = append(opts, kgo.DialTLSConfig(queuetest.Certificates(tb).Client))
+	}
+	c, err := kgo.NewClient(opts...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c
+}
+
+func (f *fake) createTopic(tb testing.TB, topic string) {
+	c := f.client(tb)
+	defer c.Close()
+	req := kmsg.NewCreateTopicsRequest()
+	t := kmsg.NewCreateTopicsRequestTopic()
+	t.Topic, t.NumPartitions, t.ReplicationFactor = topic, partitions, 1
+	req.Topics = append(req.Topics, t)
+	if _, err := req.RequestWith(context.Background(), c); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// read consumes up to the ends of the partitions.
+func (f *fake) read(tb testing.TB, topic string) []queuetest.Entry {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	c := f.client(tb, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond))
+	defer c.Close()
+	ends := f.ends(tb, c, topic)
+	var out []queuetest.Entry
+	at := map[int32]int64{}
+	for !reached(at, ends) {
+		fetches := c.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			tb.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			at[r.Partition] = r.Offset + 1
+			if want := kgo.StickyKeyPartitioner(nil).ForTopic(topic).Partition(r, partitions); int(r.Partition) != want {
+				tb.Errorf("key %q in partition %d, not %d", r.Key, r.Partition, want)
+			}
+			e := queuetest.Entry{Key: string(r.Key), Header: map[string]string{}, Body: string(r.Value)}
+			for _, h := range r.Headers {
+				e.Header[h.Key] = string(h.Value)
+			}
+			e.ID = e.Header[port.HeaderID]
+			out = append(out, e)
+		})
+	}
+	return out
+}
+
+func (f *fake) ends(tb testing.TB, c *kgo.Client, topic string) map[int32]int64 {
+	ends := map[int32]int64{}
+	for p := range int32(partitions) {
+		info := f.PartitionInfo(topic, p)
+		if info == nil {
+			tb.Fatalf("no partition %d of %s", p, topic)
+		}
+		ends[p] = info.HighWatermark
+	}
+	return ends
+}
+
+func reached(at, ends map[int32]int64) bool {
+	for p, end := range ends {
+		if at[p] < end {
+			return false
+		}
+	}
+	return true
+}
+
+func open(_ testing.TB, rawURL string, opts port.Options) (port.Destination, error) {
+	return kafka.Open(context.Background(), rawURL, opts)
+}
+
+func TestConformance(t *testing.T) {
+	queuetest.Run(t, newFake(t, false), open)
+}
+
+var _ = errors.Is
+
+func BenchmarkPublish(b *testing.B) {
+	f := newFake(b, false)
+	queuetest.Bench(b, f.Queue(b), open)
+}
