@@ -1,0 +1,244 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/ordercheck"
+	"github.com/hookline/hookline/internal/pubtool"
+	"github.com/hookline/hookline/internal/server"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// sink is a receiver that can be away.
+type sink struct {
+	addr   string
+	status int
+	read   func(h http.Header, body []byte) error
+
+	mu  sync.Mutex
+	err error
+	srv *http.Server
+	n   int
+}
+
+func newSink(t *testing.T, status int, read func(h http.Header, body []byte) error) *sink {
+	t.Helper()
+	s := &sink{status: status, read: read, addr: "127.0.0.1:0"}
+	s.up(t)
+	return s
+}
+
+func (s *sink) up(t *testing.T) {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.addr = l.Addr().String()
+	s.srv = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		s.mu.Lock()
+		if err = errors.Join(err, s.read(r.Header, body)); err != nil && s.err == nil {
+			s.err = err
+		}
+		s.n++
+		s.mu.Unlock()
+		w.WriteHeader(s.status)
+		if s.status == http.StatusOK {
+			_, _ = io.WriteString(w, `{"code":0}`)
+		}
+	})}
+	go func() { _ = s.srv.Serve(l) }()
+}
+
+func (s *sink) down(t *testing.T) {
+	t.Helper()
+	if err := s.srv.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func (s *sink) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// chain checks that the events of each key follow each other: prev is the seq that came before.
+type chain struct {
+	last  map[string]uint64
+	types map[event.Type]int
+}
+
+func (c *chain) add(e event.Envelope) error {
+	if e.Seq == 0 {
+		return nil
+	}
+	c.types[e.Type]++
+	last, known := c.last[e.Stream]
+	if known && e.Seq <= last {
+		return nil // again
+	}
+	if *e.Prev != last {
+		return fmt.Errorf("%s: seq %d follows %d, but the last one accepted was %d", e.Stream, e.Seq, *e.Prev, last)
+	}
+	c.last[e.Stream] = e.Seq
+	return nil
+}
+
+// Three receivers with different filters and forms, one of them away during the whole run: each sees its own complete
+// order, and prev never lies. One is added live, one is removed.
+func TestEndpoints(t *testing.T) {
+	dir := t.TempDir()
+	secret := event.GenerateSecret()
+	verifier, err := event.NewVerifier([]event.Secret{secret}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := ordercheck.New(ordercheck.Options{})
+	hook := newSink(t, http.StatusOK, func(_ http.Header, body []byte) error {
+		b, err := ordercheck.Parse(body)
+		if err == nil {
+			check.Add(ordercheck.Delivery{Body: b})
+		}
+		return err
+	})
+	billing := &chain{last: map[string]uint64{}, types: map[event.Type]int{}}
+	cloud := newSink(t, http.StatusNoContent, func(h http.Header, body []byte) error {
+		if err := verifier.Verify(h, body); err != nil {
+			return err
+		}
+		e, _, _, err := event.ParseCloudEvent(body)
+		if err == nil && !strings.Contains(e.Stream, "/live/s_1") && e.Stream != "" {
+			err = fmt.Errorf("%s does not match the filter", e.Stream)
+		}
+		return errors.Join(err, billing.add(e))
+	})
+	ops := ordercheck.New(ordercheck.Options{})
+	away := newSink(t, http.StatusOK, func(_ http.Header, body []byte) error {
+		b, err := ordercheck.Parse(body)
+		if err == nil {
+			ops.Add(ordercheck.Delivery{Body: b})
+		}
+		return err
+	})
+	away.down(t)
+
+	text := fmt.Sprintf(`[general]
+listen_ip=127.0.0.1
+flowThreshold=0
+mediaServerId=test
+[rtmp]
+port=65535
+[http]
+port=65535
+[server]
+state_dir=%[1]s
+[delivery]
+backoff_min_ms=20
+backoff_max_ms=200
+[hook]
+enable=1
+on_stream_changed=http://%[2]s/on_stream_changed
+on_publication_ended=http://%[2]s/on_publication_ended
+on_flow_report=http://%[2]s/on_flow_report
+[endpoint.ops]
+url=http://%[4]s/ops
+events=on_stream_*, on_publication_ended
+[endpoint.billing]
+url=http://%[3]s/billing
+streams=live/s_1*
+format=cloudevents
+history=1
+secret=%[5]s
+`, dir, hook.addr, cloud.addr, away.addr, secret.Reveal())
+	file := filepath.Join(dir, "config.ini")
+	write := func(s string) {
+		if err := os.WriteFile(file, []byte(s), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(text)
+	quiet := slog.New(slog.DiscardHandler)
+	s, err := server.Start(t.Context(), server.Options{ConfigPath: file, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish := func(n int) {
+		_, err := pubtool.Run(t.Context(), pubtool.Config{
+			URL: "rtmp://" + s.RTMPAddr() + "/live/s", Streams: 12, Churn: true, Count: n, Life: 100 * time.Millisecond, Quiet: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(60)
+	away.up(t)
+	publish(40)
+	stop := func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := s.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	wait := func(what string, ok func() bool) {
+		t.Helper()
+		for range 1000 {
+			if ok() {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Fatalf("%s: still not after 10 s", what)
+	}
+	ended := func(c *ordercheck.Checker) bool {
+		r := c.Report()
+		return r.Publications == 100 && r.Open == 0
+	}
+	wait("the hook receiver has every publication to its end", func() bool { return ended(check) })
+	wait("the receiver that was away, too", func() bool { return ended(ops) })
+
+	// Without ops: its place is released, and a new one of that name begins at now.
+	write(strings.Split(text, "[endpoint.ops]")[0] + "[endpoint.billing]" + strings.Split(text, "[endpoint.billing]")[1])
+	if err := s.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	before := ops.Report().Deliveries
+	publish(5)
+	if n := ops.Report().Deliveries; n != before {
+		t.Errorf("a removed endpoint got %d events", n-before)
+	}
+	stop()
+
+	for name, r := range map[string]ordercheck.Report{"hook": check.Report(), "ops": ops.Report()} {
+		if !r.OK() || r.GapNotices > 0 {
+			t.Errorf("%s: %s", name, r)
+		}
+	}
+	for _, k := range []*sink{hook, cloud, away} {
+		if err := k.failed(); err != nil {
+			t.Error(err)
+		}
+		k.down(t)
+	}
+	if billing.types[event.OnPublish] == 0 || billing.types[event.OnPublicationEnded] == 0 {
+		t.Errorf("billing got %v", billing.types)
+	}
+}
