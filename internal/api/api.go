@@ -110,6 +110,8 @@ type Deps struct {
 	WriteTimeout time.Duration
 	// MaxEventStreams is the number of event streams at a time. Default 64.
 	MaxEventStreams int
+	// MaxWaiters is the number of long polls at a time. Default 256.
+	MaxWaiters int
 }
 
 // API is the handler. See the package comment.
@@ -119,10 +121,12 @@ type API struct {
 	logins *logins
 	calls  map[string]*endpoint // by lower-case path
 	names  []string
+	v1     []v1Route
 	load   cpuMeter
 
 	done    chan struct{} // closed by Close
 	streams chan struct{} // one token for each event stream
+	waiters chan struct{} // one token for each long poll
 
 	mu      sync.Mutex
 	closed  bool        // guarded by mu
@@ -150,15 +154,19 @@ func New(deps Deps) *API {
 	if deps.MaxEventStreams <= 0 {
 		deps.MaxEventStreams = 64
 	}
+	if deps.MaxWaiters <= 0 {
+		deps.MaxWaiters = 256
+	}
 	a := &API{
-		deps: deps, log: deps.Logger, logins: newLogins(), calls: map[string]*endpoint{},
+		deps: deps, log: deps.Logger, logins: newLogins(), calls: map[string]*endpoint{}, v1: v1Routes(),
 		done: make(chan struct{}), streams: make(chan struct{}, deps.MaxEventStreams),
+		waiters: make(chan struct{}, deps.MaxWaiters),
 	}
 	a.register()
 	return a
 }
 
-// Close ends all event streams and a restart that was asked for but has not begun. It is idempotent and does not
+// Close ends all event streams and long polls, and a restart that was asked for but has not begun. It is idempotent and does not
 // wait for handlers; http.Server.Shutdown does.
 func (a *API) Close() {
 	a.mu.Lock()

@@ -130,37 +130,12 @@ func (f *eventFilter) past(r *journal.Record) bool {
 	return !f.until.IsZero() && r.Time.After(f.until.Add(clockSlack))
 }
 
-// listEvents lists events in the order of the journal. Events that retention removed are not listed; an answer has the
-// position at which to go on, and whether there is anything.
-func (a *API) listEvents(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	f, err := newEventFilter(q)
-	if err == nil {
-		var n int
-		var from uint64
-		if n, err = limit(q); err == nil {
-			if from, err = number(q, "cursor", 0); err == nil {
-				a.answerEvents(w, r, &f, from, n)
-				return
-			}
-		}
+// early says that nothing before r can match.
+func (f *eventFilter) early(r *journal.Record) bool {
+	if f.since.IsZero() {
+		return false
 	}
-	a.problem(w, http.StatusBadRequest, ProblemParameter, err.Error())
-}
-
-func (a *API) answerEvents(w http.ResponseWriter, r *http.Request, f *eventFilter, from uint64, n int) {
-	p := &page{f: f, limit: n, events: []eventView{}, deadline: time.Now().Add(scanTime)}
-	var err error
-	if f.byStream {
-		err = a.scanKey(r, p, from)
-	} else {
-		err = a.scanLog(r, p, from)
-	}
-	if err != nil {
-		a.unavailable(w, r, err)
-		return
-	}
-	a.plain(w, http.StatusOK, map[string]any{"events": p.events, "cursor": p.cursor, "more": p.more})
+	return f.byStream && r.Time.Before(f.since) || r.Time.Before(f.since.Add(-clockSlack))
 }
 
 // page collects one answer.
@@ -172,13 +147,15 @@ type page struct {
 	events  []eventView
 	bytes   int
 	scanned int
-	cursor  uint64 // position at which to go on
+	cursor  uint64 // position at which to go on; newest first: the last one looked at
 	more    bool   // there may be something
+	back    bool   // newest first
+	gap     *positionGap
 }
 
 // take looks at a record and says whether to go on.
 func (p *page) take(r *journal.Record) bool {
-	if p.f.past(r) {
+	if !p.back && p.f.past(r) || p.back && p.f.early(r) {
 		p.more = false
 		return false
 	}
@@ -191,7 +168,9 @@ func (p *page) take(r *journal.Record) bool {
 		p.bytes += len(r.Body)
 	}
 	p.scanned++
-	p.cursor = r.Position + 1
+	if p.cursor = r.Position + 1; p.back {
+		p.cursor = r.Position
+	}
 	return true
 }
 
@@ -311,16 +290,12 @@ func (a *API) seqAt(key string, position uint64) (uint64, error) {
 var errNoEvent = errors.New("no such event")
 
 // getEvent returns one event by its id.
-func (a *API) getEvent(w http.ResponseWriter, r *http.Request, id string) {
-	rec, err := a.find(r, id)
-	switch {
-	case errors.Is(err, errNoEvent):
-		a.problem(w, http.StatusNotFound, ProblemNotFound, "the journal has no event with this id")
-	case err != nil:
-		a.unavailable(w, r, err)
-	default:
-		a.plain(w, http.StatusOK, eventOf(rec))
+func (c *v1Call) getEvent() error {
+	rec, err := c.api.find(c.r, c.path[0])
+	if err != nil {
+		return err
 	}
+	return c.answer(http.StatusOK, eventOf(rec))
 }
 
 // find looks an id up. It ends with the hook_index in hexadecimal, by which the log is nearly sorted.

@@ -23,6 +23,9 @@ const (
 	ProblemBusy         = "too_many_event_streams"
 	ProblemStopping     = "stopping"
 	ProblemJournal      = "journal_unavailable"
+	ProblemConflict     = "conflict"
+	ProblemBody         = "invalid_body"
+	ProblemMedia        = "unsupported_media_type"
 )
 
 func (a *API) problem(w http.ResponseWriter, status int, code, detail string) {

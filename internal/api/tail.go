@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -22,42 +23,49 @@ const (
 // A message's id is its position and its data an event as in the list. A message of type "gap" says that the client
 // misses something: {"from":n,"to":m,"reason":"retention"}, positions which the journal has no more; or reason "reset"
 // when the id is of another journal, which is then sent from its beginning.
-func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) {
-	f, from, err := a.tailStart(r)
+func (c *v1Call) streamEvents() error {
+	a, w, r := c.api, c.w, c.r
+	f, from, err := a.tailStart(r, c.query)
 	if err != nil {
-		a.problem(w, http.StatusBadRequest, ProblemParameter, err.Error())
-		return
+		return err
 	}
-	select {
-	case <-a.done:
-		a.problem(w, http.StatusServiceUnavailable, ProblemStopping, "the server is stopping")
-		return
-	default:
+	leave, err := c.enter(a.streams, "too many event streams")
+	if err != nil {
+		return err
 	}
-	select {
-	case a.streams <- struct{}{}:
-		defer func() { <-a.streams }()
-	default:
-		w.Header().Set("Retry-After", "5")
-		a.problem(w, http.StatusServiceUnavailable, ProblemBusy, "too many event streams")
-		return
-	}
+	defer leave()
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // nginx in between passes messages on at once
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
-		return
+		return nil
 	}
 	t := &tail{api: a, w: w, rc: http.NewResponseController(w), f: f, next: from}
 	if err := t.run(r.Context()); err != nil {
 		a.log.DebugContext(r.Context(), "event stream ended", "peer", r.RemoteAddr, "err", err)
 	}
+	return nil // the answer has begun
+}
+
+// enter takes one of the places of a kind of long request; leave gives it back.
+func (c *v1Call) enter(places chan struct{}, full string) (leave func(), err error) {
+	select {
+	case <-c.api.done:
+		return nil, &refusal{http.StatusServiceUnavailable, ProblemStopping, "the server is stopping"}
+	default:
+	}
+	select {
+	case places <- struct{}{}:
+		return func() { <-places }, nil
+	default:
+		c.w.Header().Set("Retry-After", "5")
+		return nil, &refusal{http.StatusServiceUnavailable, ProblemBusy, full}
+	}
 }
 
 // tailStart reads the filter and the position at which a stream begins.
-func (a *API) tailStart(r *http.Request) (f eventFilter, from uint64, err error) {
-	q := r.URL.Query()
+func (a *API) tailStart(r *http.Request, q url.Values) (f eventFilter, from uint64, err error) {
 	if f, err = newEventFilter(q); err != nil {
 		return f, 0, err
 	}

@@ -2,10 +2,12 @@ package api
 
 import (
 	"cmp"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,262 +17,195 @@ import (
 
 const v1Prefix = "/api/v1/"
 
+// v1Call is a request to /api/v1.
+type v1Call struct {
+	api      *API
+	w        http.ResponseWriter
+	r        *http.Request
+	settings Settings
+	// query holds the parameters that the route declares; others are ignored.
+	query url.Values
+	// path holds what stands in place of the names in the route's pattern.
+	path []string
+	// about goes into the audit line: names and values, as for slog.
+	about []any
+}
+
 // serveV1 serves /api/v1.
 func (a *API) serveV1(w http.ResponseWriter, r *http.Request) {
 	s := a.settings()
 	crossDomain(w, r, &s)
 	w.Header().Set("Cache-Control", "no-store")
-	switch r.Method {
-	case http.MethodGet, http.MethodHead:
-	case http.MethodOptions:
+	if r.Method == http.MethodOptions {
 		w.WriteHeader(http.StatusNoContent)
 		return
-	default:
-		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
+	}
+	found, path, methods := a.routeV1(r.Method, strings.TrimPrefix(r.URL.Path, v1Prefix))
+	if found == nil && len(methods) > 0 {
+		w.Header().Set("Allow", strings.Join(append(methods, http.MethodOptions), ", "))
 		a.problem(w, http.StatusMethodNotAllowed, ProblemMethod, "")
 		return
 	}
-	if !a.admit(w, r, &s) {
+	c := &v1Call{api: a, w: w, r: r, settings: s, path: path}
+	if !c.admit(found) {
 		return
 	}
-	path := strings.TrimPrefix(r.URL.Path, v1Prefix)
-	id, one := strings.CutPrefix(path, "events/")
-	switch {
-	case path == "events/stream", path == "events" && wantsStream(r):
-		a.streamEvents(w, r)
-		return
-	case path == "events":
-		a.listEvents(w, r)
-	case one && id != "" && !strings.Contains(id, "/"):
-		a.getEvent(w, r, id)
-	case path == "dead-letters":
-		a.listDeadLetters(w, r)
-	case path == "endpoints":
-		a.listEndpoints(w)
-	default:
+	if found == nil {
 		a.problem(w, http.StatusNotFound, ProblemNotFound, "no such resource")
+		return
+	}
+	c.query = declared(r.URL.Query(), found.params)
+	err := found.handle(c)
+	if found.action != "" {
+		c.audit(found.action, err)
+	}
+	if err != nil {
+		c.fail(err)
 	}
 }
 
-// admit checks the address and the secret.
-func (a *API) admit(w http.ResponseWriter, r *http.Request, s *Settings) bool {
-	if !a.allowed(r, s) {
-		a.problem(w, http.StatusForbidden, ProblemForbidden, "this address is not allowed")
+// declared returns the parameters that a route has: what is not declared can't have an effect.
+func declared(q url.Values, names []string) url.Values {
+	out := url.Values{}
+	for _, name := range names {
+		if v, ok := q[name]; ok {
+			out[name] = v
+		}
+	}
+	return out
+}
+
+// admit checks the address and the secret. What changes something wants the secret in a header, which no link and no
+// form of another site can send; cookies don't count anywhere here.
+func (c *v1Call) admit(found *v1Route) bool {
+	a := c.api
+	if !a.allowed(c.r, &c.settings) {
+		a.problem(c.w, http.StatusForbidden, ProblemForbidden, "this address is not allowed")
 		return false
 	}
-	if same(bearer(r), s.Secret) {
+	reads := c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
+	token, want := headerSecret(c.r), "the secret is missing or wrong"
+	if reads {
+		token = bearer(c.r)
+	} else if found != nil && c.r.URL.Query().Has("secret") {
+		want = "the secret is missing or wrong; what changes something takes it as a bearer token, not as a parameter"
+	}
+	if same(token, c.settings.Secret) {
 		return true
 	}
-	w.Header().Set("WWW-Authenticate", `Bearer realm="hookline"`)
-	a.problem(w, http.StatusUnauthorized, ProblemUnauthorized, "the secret is missing or wrong")
+	c.w.Header().Set("WWW-Authenticate", `Bearer realm="hookline"`)
+	a.problem(c.w, http.StatusUnauthorized, ProblemUnauthorized, want)
 	return false
 }
 
-// bearer returns the secret that came as a bearer token (RFC 6750), as the header secret or as the parameter secret.
+// bearer returns the secret that came as headerSecret has it, or as the parameter secret.
 func bearer(r *http.Request) string {
+	return cmp.Or(headerSecret(r), r.URL.Query().Get("secret"))
+}
+
+// headerSecret returns the secret that came as a bearer token (RFC 6750) or as the header secret.
+func headerSecret(r *http.Request) string {
 	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "bearer") {
 		return strings.TrimSpace(token)
 	}
-	return cmp.Or(r.Header.Get("secret"), r.URL.Query().Get("secret"))
+	return r.Header.Get("secret")
 }
+
+// audit writes who changed what, or tried to.
+func (c *v1Call) audit(action string, err error) {
+	peer := c.r.RemoteAddr
+	if addr := clientAddr(c.r, c.settings.ForwardedIPHeader); addr.IsValid() {
+		peer = addr.String()
+	}
+	attrs := append([]any{"action", action, "peer", peer}, c.about...)
+	if err != nil {
+		c.api.log.WarnContext(c.r.Context(), "admin action failed", append(attrs, "err", err)...)
+		return
+	}
+	c.api.log.InfoContext(c.r.Context(), "admin action", attrs...)
+}
+
+// note adds to the audit line.
+func (c *v1Call) note(attrs ...any) { c.about = append(c.about, attrs...) }
+
+// refusal is an error of the client with a status of its own.
+type refusal struct {
+	status       int
+	code, detail string
+}
+
+// Error implements error.
+func (e *refusal) Error() string { return e.detail }
+
+// fail answers with a problem.
+func (c *v1Call) fail(err error) {
+	var bad *badParameter
+	var refused *refusal
+	a := c.api
+	switch {
+	case errors.As(err, &bad):
+		a.problem(c.w, http.StatusBadRequest, ProblemParameter, err.Error())
+	case errors.As(err, &refused):
+		a.problem(c.w, refused.status, refused.code, refused.detail)
+	case errors.Is(err, ErrNoEndpoint):
+		a.problem(c.w, http.StatusNotFound, ProblemNotFound, "there is no endpoint of this name")
+	case errors.Is(err, ErrNoReplay):
+		a.problem(c.w, http.StatusNotFound, ProblemNotFound, "there is no replay of this id")
+	case errors.Is(err, delivery.ErrNoDeadLetter):
+		a.problem(c.w, http.StatusNotFound, ProblemNotFound, "there is no dead letter at this position")
+	case errors.Is(err, errNoEvent):
+		a.problem(c.w, http.StatusNotFound, ProblemNotFound, "the journal has no such event")
+	case errors.Is(err, ErrConflict):
+		a.problem(c.w, http.StatusConflict, ProblemConflict, err.Error())
+	default:
+		a.log.ErrorContext(c.r.Context(), "api: a request failed", "path", c.r.URL.Path, "err", err)
+		a.problem(c.w, http.StatusServiceUnavailable, ProblemJournal, "the journal can't be read or written")
+	}
+}
+
+// answer writes a success.
+func (c *v1Call) answer(status int, v any) error {
+	c.api.plain(c.w, status, v)
+	return nil
+}
+
+// maxRequest bounds the body of a request to /api/v1, in bytes; http.maxReqSize may be less.
+const maxRequest = 256 << 10
+
+// body reads a JSON object that has no members but those of v.
+func (c *v1Call) body(v any) error {
+	kind, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" {
+		return &refusal{http.StatusUnsupportedMediaType, ProblemMedia, "the body must be application/json"}
+	}
+	most := min(c.settings.MaxReqSize, maxRequest)
+	rc := http.NewResponseController(c.w)
+	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer has one
+	b, err := io.ReadAll(io.LimitReader(c.r.Body, most+1))
+	_ = rc.SetReadDeadline(time.Time{})
+	if err != nil {
+		c.w.Header().Set("Connection", "close")
+		return &refusal{http.StatusBadRequest, ProblemBody, "the body did not arrive"}
+	}
+	if int64(len(b)) > most {
+		c.w.Header().Set("Connection", "close")
+		return &refusal{http.StatusRequestEntityTooLarge, ProblemBody, "the body is too large"}
+	}
+	in := json.NewDecoder(strings.NewReader(string(b)))
+	in.DisallowUnknownFields()
+	if err := in.Decode(v); err != nil {
+		return &refusal{http.StatusBadRequest, ProblemBody, "the body is not what is expected: " + clip(err.Error(), 200)}
+	}
+	if _, err := in.Token(); !errors.Is(err, io.EOF) {
+		return &refusal{http.StatusBadRequest, ProblemBody, "the body is more than one object"}
+	}
+	return nil
+}
+
+func clip(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "") }
 
 func wantsStream(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "text/event-stream")
-}
-
-// badParameter is an error of the client.
-type badParameter struct{ name, want string }
-
-// Error implements error.
-func (e *badParameter) Error() string { return "parameter " + e.name + " must be " + e.want }
-
-// number returns an unsigned parameter, def when it is absent.
-func number(q url.Values, name string, def uint64) (uint64, error) {
-	v := q.Get(name)
-	if v == "" {
-		return def, nil
-	}
-	n, err := strconv.ParseUint(v, 10, 63)
-	if err != nil {
-		return 0, &badParameter{name, "a non-negative integer"}
-	}
-	return n, nil
-}
-
-const (
-	defaultLimit = 100
-	maxLimit     = 1000
-)
-
-// limit returns the parameter limit, 1 to maxLimit.
-func limit(q url.Values) (int, error) {
-	n, err := number(q, "limit", defaultLimit)
-	if err != nil || n == 0 || n > maxLimit {
-		return 0, &badParameter{"limit", "an integer from 1 to 1000"}
-	}
-	return int(n), nil
-}
-
-// instant returns a time: RFC 3339, or Unix seconds with a fraction; zero when it is absent.
-func instant(q url.Values, name string) (time.Time, error) {
-	v := q.Get(name)
-	if v == "" {
-		return time.Time{}, nil
-	}
-	if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
-		return t, nil
-	}
-	const farthest = 1 << 33 // in the year 2242; beyond, nanoseconds overflow
-	f, err := strconv.ParseFloat(v, 64)
-	if err != nil || !(f >= 0 && f < farthest) {
-		return time.Time{}, &badParameter{name, "a time in RFC 3339 or in Unix seconds"}
-	}
-	return time.Unix(0, int64(f*1e9)), nil
-}
-
-// endpointView is an element of /api/v1/endpoints.
-type endpointView struct {
-	Name        string   `json:"name"`
-	Lag         uint64   `json:"lag"`
-	Floor       uint64   `json:"floor"`
-	Next        uint64   `json:"next"`
-	Tail        uint64   `json:"tail"`
-	Delivered   uint64   `json:"delivered"`
-	Refused     uint64   `json:"refused"`
-	DeadLetters uint64   `json:"deadLetters"`
-	Gaps        uint64   `json:"gaps"`
-	Attempts    uint64   `json:"attempts"`
-	Retries     uint64   `json:"retries"`
-	Cuts        uint64   `json:"cuts"`
-	Lanes       int      `json:"lanes"`
-	Parked      int      `json:"parked"`
-	Held        int      `json:"held"`
-	InFlight    int      `json:"inFlight"`
-	Down        bool     `json:"down"`
-	Gone        []string `json:"gone"`
-	StoreFailed bool     `json:"storeFailed"`
-}
-
-func (a *API) endpoints() []EndpointStats {
-	if a.deps.Endpoints == nil {
-		return nil
-	}
-	list := slices.Clone(a.deps.Endpoints())
-	slices.SortFunc(list, func(x, y EndpointStats) int { return strings.Compare(x.Name, y.Name) })
-	return list
-}
-
-func (a *API) listEndpoints(w http.ResponseWriter) {
-	views := []endpointView{}
-	for _, e := range a.endpoints() {
-		st := &e.Stats
-		v := endpointView{
-			Name: e.Name, Lag: lag(st), Floor: st.Floor, Next: st.Next, Tail: st.Tail, Delivered: st.Delivered,
-			Refused: st.Refused, DeadLetters: st.DeadLetters, Gaps: st.Gaps, Attempts: st.Attempts,
-			Retries: st.Retries, Cuts: st.Cuts, Lanes: st.Lanes, Parked: st.Parked, Held: st.Held,
-			InFlight: st.InFlight, Down: st.Down, Gone: []string{}, StoreFailed: st.StoreFailed,
-		}
-		for _, u := range st.Gone {
-			v.Gone = append(v.Gone, withoutSecrets(u))
-		}
-		slices.Sort(v.Gone)
-		views = append(views, v)
-	}
-	a.plain(w, http.StatusOK, map[string]any{"endpoints": views})
-}
-
-// lag is the number of positions that are not done.
-func lag(st *delivery.Stats) uint64 {
-	if st.Tail <= st.Floor {
-		return 0
-	}
-	return st.Tail - st.Floor
-}
-
-// withoutSecrets takes user, password and query out of a URL.
-func withoutSecrets(s string) string {
-	u, err := url.Parse(s)
-	if err != nil {
-		return ""
-	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
-}
-
-// deadLetterView is an element of /api/v1/dead-letters.
-type deadLetterView struct {
-	Endpoint string    `json:"endpoint"`
-	Reason   string    `json:"reason"`
-	Error    string    `json:"error"`
-	Attempts int       `json:"attempts"`
-	Time     time.Time `json:"time"` // when it was given up
-	Event    any       `json:"event"`
-}
-
-// listDeadLetters lists dead letters by endpoint and position; cursor is "endpoint/position" of the last one seen.
-func (a *API) listDeadLetters(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	n, err := limit(q)
-	if err != nil {
-		a.problem(w, http.StatusBadRequest, ProblemParameter, err.Error())
-		return
-	}
-	var letters []delivery.DeadLetter
-	if a.deps.DeadLetters != nil {
-		if letters, err = a.deps.DeadLetters(q.Get("endpoint")); err != nil {
-			a.unavailable(w, r, err)
-			return
-		}
-	}
-	if letters, err = behind(letters, q.Get("cursor")); err != nil {
-		a.problem(w, http.StatusBadRequest, ProblemParameter, err.Error())
-		return
-	}
-	more := len(letters) > n
-	letters = letters[:min(n, len(letters))]
-	views, cursor := []deadLetterView{}, q.Get("cursor")
-	for i := range letters {
-		views = append(views, viewOf(&letters[i]))
-		cursor = letters[i].Endpoint + "/" + strconv.FormatUint(letters[i].Position, 10)
-	}
-	a.plain(w, http.StatusOK, map[string]any{"deadLetters": views, "cursor": cursor, "more": more})
-}
-
-// behind returns the letters after the cursor, sorted.
-func behind(letters []delivery.DeadLetter, cursor string) ([]delivery.DeadLetter, error) {
-	slices.SortStableFunc(letters, func(x, y delivery.DeadLetter) int {
-		return cmp.Or(strings.Compare(x.Endpoint, y.Endpoint), cmp.Compare(x.Position, y.Position))
-	})
-	if cursor == "" {
-		return letters, nil
-	}
-	slash := strings.LastIndexByte(cursor, '/')
-	position, err := strconv.ParseUint(cursor[slash+1:], 10, 64)
-	if slash < 0 || err != nil {
-		return nil, &badParameter{"cursor", "one that this list has returned"}
-	}
-	at := slices.IndexFunc(letters, func(d delivery.DeadLetter) bool {
-		return cmp.Or(strings.Compare(d.Endpoint, cursor[:slash]), cmp.Compare(d.Position, position)) > 0
-	})
-	if at < 0 {
-		return nil, nil
-	}
-	return letters[at:], nil
-}
-
-func viewOf(d *delivery.DeadLetter) deadLetterView {
-	v := deadLetterView{Endpoint: d.Endpoint, Reason: d.Reason, Error: d.Error, Attempts: d.Attempts, Time: d.Time}
-	if rec := decode(d.Record); rec != nil {
-		rec.Position = d.Position
-		e := eventOf(rec)
-		v.Event = &e
-	}
-	return v
-}
-
-// unavailable answers when the journal can't be read.
-func (a *API) unavailable(w http.ResponseWriter, r *http.Request, err error) {
-	a.log.ErrorContext(r.Context(), "api: can't read the journal", "path", r.URL.Path, "err", err)
-	a.problem(w, http.StatusServiceUnavailable, ProblemJournal, "the journal can't be read")
 }
 
 var _ EventReader = journal.Journal(nil)
