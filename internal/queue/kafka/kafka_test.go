@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -179,7 +180,132 @@ func TestConformance(t *testing.T) {
 	queuetest.Run(t, newFake(t, false), open)
 }
 
-var _ = errors.Is
+func dest(t *testing.T, url string) port.Destination {
+	t.Helper()
+	d, err := open(t, url, port.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func topic(q queuetest.Queue) string { return q.URL[strings.LastIndexByte(q.URL, '/')+1:] }
+
+func ids(entries []queuetest.Entry) []string {
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Header[port.HeaderSeq])
+	}
+	return out
+}
+
+// short publishes m with too little time.
+func short(t *testing.T, d port.Destination, m port.Message) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := d.Publish(ctx, m); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+// TestGivenUpIsNotRetried: while the broker answers with an error worth a repetition, the client repeats the record in
+// the background; once its Publish has ended it must not, or it would land whenever the broker is well again.
+func TestGivenUpIsNotRetried(t *testing.T) {
+	f := newFake(t, false)
+	q := f.Queue(t)
+	d := dest(t, q.URL)
+	l := queuetest.NewLanes(d)
+	const key = "v/live/a"
+	if err := l.Deliver(t.Context(), queuetest.NewMessage(key, 1)); err != nil {
+		t.Fatal(err)
+	}
+	fault := f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic(q), Err: kerr.NotLeaderForPartition, Count: -1})
+	short(t, d, queuetest.NewMessage(key, 2))
+	if err := fault.Wait(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	fault.Remove()
+	// Another key first: it gives the client every occasion to send what it still holds.
+	for _, m := range []port.Message{queuetest.NewMessage("v/live/b", 5), queuetest.NewMessage(key, 3)} {
+		if err := l.Deliver(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range q.Read(t) {
+		if e.Key == key {
+			got = append(got, e.Header[port.HeaderSeq])
+		}
+	}
+	if fmt.Sprint(got) != "[1 3]" {
+		t.Errorf("the topic has %v", got)
+	}
+}
+
+// TestStoredButNotSaid: a record whose answers get lost is repeated by the client and stored once.
+func TestStoredButNotSaid(t *testing.T) {
+	f := newFake(t, false)
+	q := f.Queue(t)
+	l := queuetest.NewLanes(dest(t, q.URL))
+	fault := f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic(q), Err: kerr.RequestTimedOut, Count: 2})
+	for i := range 3 {
+		if err := l.Deliver(t.Context(), queuetest.NewMessage("v/live/a", i+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := fault.Wait(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(ids(q.Read(t))); got != "[1 2 3]" {
+		t.Errorf("the topic has %s", got)
+	}
+}
+
+// TestHeldByTheBroker: the broker has a request when its Publish gives up, and looks at it only after the next record
+// of the key: its producer epoch is too old by then.
+func TestHeldByTheBroker(t *testing.T) {
+	f := newFake(t, false)
+	q := f.Queue(t)
+	d := dest(t, q.URL)
+	l := queuetest.NewLanes(d)
+	const key = "v/live/a"
+	if err := l.Deliver(t.Context(), queuetest.NewMessage(key, 1)); err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	f.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		f.DropControl()
+		f.SleepControl(func() { <-release })
+		return nil, nil, false
+	})
+	short(t, d, queuetest.NewMessage(key, 2))
+	delivered := make(chan error, 1)
+	go func() { delivered <- l.Deliver(t.Context(), queuetest.NewMessage(key, 3)) }()
+	select {
+	case err := <-delivered:
+		delivered <- err
+	case <-time.After(2 * time.Second):
+		t.Log("the next record waits for the broker")
+	}
+	close(release)
+	if err := <-delivered; err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Deliver(t.Context(), queuetest.NewMessage(key, 4)); err != nil {
+		t.Fatal(err)
+	}
+	switch got := fmt.Sprint(ids(q.Read(t))); got {
+	case "[1 3 4]", "[1 2 3 4]":
+		t.Logf("the topic has %s", got)
+	default:
+		t.Errorf("the topic has %s", got)
+	}
+}
 
 func BenchmarkPublish(b *testing.B) {
 	f := newFake(b, false)

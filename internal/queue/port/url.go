@@ -88,7 +88,10 @@ func hostPort(s string, defaultPort int) (string, bool) {
 	if err != nil {
 		host, port = s, strconv.Itoa(defaultPort)
 		if strings.HasPrefix(s, "[") {
-			host = strings.TrimSuffix(s[1:], "]")
+			if host = s[1:]; !strings.HasSuffix(host, "]") {
+				return "", false
+			}
+			host = host[:len(host)-1]
 		} else if strings.Contains(s, ":") {
 			return "", false
 		}

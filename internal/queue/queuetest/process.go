@@ -18,12 +18,14 @@ func Main(m *testing.M, stop func()) int {
 	if err != nil {
 		panic(err)
 	}
-	defer os.RemoveAll(dir)
 	if err := os.Setenv(dirVariable, dir); err != nil {
 		panic(err)
 	}
 	code := m.Run()
 	stop()
+	if err := os.RemoveAll(dir); err != nil {
+		panic(err)
+	}
 	return code
 }
 

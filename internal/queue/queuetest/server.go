@@ -12,7 +12,7 @@ import (
 // User and Password are what a Server must ask for. The password needs escaping in a URL.
 const (
 	User     = "hookline-test"
-	Password = "S3cret/w#rd @1"
+	Password = "S3cret/w#rd @1" //nolint:gosec // of servers that live for a test
 )
 
 // UserInfo is "user:password@" as it stands in a URL.

@@ -52,6 +52,7 @@ type Destination struct {
 	opts   port.Options
 	life   context.Context // ends with Close
 	end    context.CancelCauseFunc
+	dial   port.DialFunc
 	client *redis.Client
 	link   *port.Link
 	script *redis.Script
@@ -69,16 +70,16 @@ func Open(ctx context.Context, rawURL string, opts port.Options) (*Destination, 
 	d := &Destination{cfg: cfg, opts: opts.WithDefaults(), script: redis.NewScript(appendOnce)}
 	d.life, d.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	dialer := port.Dialer{Life: d.life, Opts: d.opts}
-	dial := dialer.DialContext
+	d.dial = dialer.DialContext
 	if cfg.secure {
-		dial = dialer.DialTLS
+		d.dial = dialer.DialTLS
 	}
 	d.client = redis.NewClient(&redis.Options{
 		Addr:                  cfg.url.Hosts[0],
 		Username:              cfg.url.User,
 		Password:              cfg.url.Password,
 		DB:                    cfg.database,
-		Dialer:                dial,
+		Dialer:                d.dial,
 		DialTimeout:           d.opts.ConnectTimeout,
 		DialerRetries:         1,
 		MaxRetries:            -1, // one command is one attempt
@@ -155,6 +156,14 @@ func (d *Destination) Close() error {
 func (d *Destination) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, d.opts.ConnectTimeout)
 	defer cancel()
+	// Not through the pool at first: it answers repeated failures with a goroutine that outlives its Close.
+	conn, err := d.dial(ctx, "tcp", d.cfg.url.Hosts[0])
+	if err != nil {
+		return err
+	}
+	if err := conn.Close(); err != nil {
+		return err
+	}
 	return d.client.Ping(ctx).Err()
 }
 

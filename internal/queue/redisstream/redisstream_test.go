@@ -94,7 +94,7 @@ func (p *process) Stop(testing.TB) {
 func (p *process) client() *redis.Client {
 	return redis.NewClient(&redis.Options{
 		Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)), Username: queuetest.User, Password: queuetest.Password,
-		PoolSize: 1, DialerRetries: 1,
+		DialerRetries:            1,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 }
