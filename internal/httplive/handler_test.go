@@ -26,7 +26,10 @@ import (
 	"github.com/hookline/hookline/internal/stream"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// net/http gives a client half a second to read an answer that ends the connection.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 // plane is a fake event plane that allows everything but params "no".
 type plane struct {

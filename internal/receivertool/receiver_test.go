@@ -21,7 +21,10 @@ import (
 	"github.com/hookline/hookline/internal/ordercheck"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// net/http gives a client half a second to read an answer that ends the connection.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 // buffer is a bytes.Buffer that several goroutines may use.
 type buffer struct {
