@@ -127,6 +127,9 @@ func keys(t *testing.T) map[string]string {
 	for _, m := range regexp.MustCompile(`hookURL\("(on_\w+)"`).FindAllStringSubmatch(text, -1) {
 		out["hook."+m[1]] = ""
 	}
+	for _, m := range regexp.MustCompile(`keyHookSecret = "(hook\.\w+)"`).FindAllStringSubmatch(source(t, "internal/config/endpoint.go"), -1) {
+		out[m[1]] = ""
+	}
 	for _, m := range regexp.MustCompile(`payloadType\("(\w+)", "(\d+)"`).FindAllStringSubmatch(text, -1) {
 		out["rtp_proxy."+m[1]] = m[2]
 	}
@@ -140,7 +143,7 @@ func keys(t *testing.T) map[string]string {
 func own(key string) bool {
 	section, _, _ := strings.Cut(key, ".")
 	return slices.Contains([]string{"server", "journal", "delivery", "limits"}, section) ||
-		key == "hook.on_publication_ended" || key == "hook.on_event_gap"
+		slices.Contains([]string{"hook.on_publication_ended", "hook.on_event_gap", "hook.secret"}, key)
 }
 
 func TestKeys(t *testing.T) {
@@ -182,6 +185,28 @@ func TestOwnKeys(t *testing.T) {
 			} else if value != "" && m[1] != "`"+value+"`" {
 				t.Errorf("%s: the default of %s is %q, not %s", name, key, value, m[1])
 			}
+		}
+	}
+}
+
+// TestEndpointKeys: both READMEs list the keys of an [endpoint.NAME] section, all of them and no others.
+func TestEndpointKeys(t *testing.T) {
+	_, text, _ := strings.Cut(source(t, "internal/config/endpoint.go"), "func endpointValue(")
+	want := []string{"header.NAME", "on_HOOK"}
+	for _, m := range regexp.MustCompile(`(?m)^\tcase "(\w+)":`).FindAllStringSubmatch(text, -1) {
+		want = append(want, m[1])
+	}
+	slices.Sort(want)
+	docs := documents(t)
+	for _, name := range []string{"README.md", "README.zh-CN.md"} {
+		_, table, ok := strings.Cut(docs[name], "[endpoint.NAME]")
+		table, _, _ = strings.Cut(table, "\n## ")
+		var got []string
+		for _, m := range regexp.MustCompile("(?m)^\\| `([\\w.]+)` \\|").FindAllStringSubmatch(table, -1) {
+			got = append(got, m[1])
+		}
+		if slices.Sort(got); !ok || !slices.Equal(got, want) {
+			t.Errorf("%s lists %q, the code reads %q", name, got, want)
 		}
 	}
 }
@@ -231,7 +256,7 @@ func TestEndpoints(t *testing.T) {
 
 func TestHooks(t *testing.T) {
 	eachMatch(t, regexp.MustCompile(`\bon_[a-z0-9_]+[a-z0-9]`), func(doc string, m []string) {
-		if !slices.Contains(event.Types(), event.Type(m[0])) && m[0] != "on_server" {
+		if !slices.Contains(event.Types(), event.Type(m[0])) && m[0] != "on_server" && m[0] != "on_record" {
 			t.Errorf("%s: %s is no hook", doc, m[0])
 		}
 	})
@@ -259,7 +284,7 @@ func TestCommands(t *testing.T) {
 
 // TestFiles: paths inside the repository exist.
 func TestFiles(t *testing.T) {
-	eachMatch(t, regexp.MustCompile("`((?:internal|cmd|docs|scripts)/[\\w./-]+)`"), func(doc string, m []string) {
+	eachMatch(t, regexp.MustCompile("`((?:internal|cmd|docs|event|scripts)/[\\w./-]+)`"), func(doc string, m []string) {
 		if _, err := os.Stat(filepath.Join(root, m[1])); err != nil {
 			t.Errorf("%s: %v", doc, err)
 		}
@@ -268,7 +293,7 @@ func TestFiles(t *testing.T) {
 
 // TestProofs: every test that is given as proof exists.
 func TestProofs(t *testing.T) {
-	text := source(t, "internal/*/*_test.go", "internal/*/*/*_test.go")
+	text := source(t, "internal/*/*_test.go", "internal/*/*/*_test.go", "event/*_test.go")
 	eachMatch(t, regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`"), func(doc string, m []string) {
 		if !strings.Contains(text, "func "+m[1]+"(") {
 			t.Errorf("%s: there is no %s", doc, m[1])
