@@ -81,8 +81,8 @@ func endpointValue(d *endpointDraft, key, value string) (allowed string) {
 	switch key {
 	case "url":
 		d.url = value
-		if value == "" || !validURL(value) {
-			return "an http:// or https:// URL with a host"
+		if value == "" || !validURL(value) && !queueURL(value) {
+			return "an http:// or https:// URL, or the URL of a queue: " + strings.Join(queueSchemes(), ", ")
 		}
 	case "events":
 		d.events = list(value)
@@ -161,6 +161,16 @@ func (d *endpointDraft) other(key, value string) (allowed string) {
 	}
 	return "one of the keys url, events, streams, format, secret, bearer, header.NAME, history, timeout_ms, " +
 		"concurrency, rate, policy, paused, start, or a hook with a URL of its own"
+}
+
+// queueSchemes are those of NATS JetStream, Kafka, Redis Streams and RabbitMQ.
+func queueSchemes() []string {
+	return []string{"nats", "natss", "tls", "kafka", "kafkas", "redis", "rediss", "amqp", "amqps"}
+}
+
+func queueURL(s string) bool {
+	scheme, rest, ok := strings.Cut(s, "://")
+	return ok && rest != "" && slices.Contains(queueSchemes(), strings.ToLower(scheme))
 }
 
 func list(s string) []string {

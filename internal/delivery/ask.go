@@ -125,7 +125,7 @@ func (e *Endpoint) sendBeat(fact []byte) {
 	body := appendBody(nil, fact, &env)
 	rep := e.deps.Sender.Send(e.ctx, webhook.Request{
 		URL: url, Header: f.complete(header("", 1), id, body), Body: body, Timeout: timeout,
-		Meta: webhook.Meta{ID: id, Type: string(event.OnServerKeepalive), Epoch: epoch},
+		Meta: webhook.Meta{Endpoint: e.name, ID: id, Type: string(event.OnServerKeepalive), Epoch: epoch},
 	})
 	class, code, _ := webhook.Classify(rep)
 	if e.deps.Observer.Attempt == nil {

@@ -174,7 +174,7 @@ func (e *Endpoint) apply(cfg Config, sub subscription) {
 		}
 		t := e.targets[url]
 		if t == nil {
-			t = &target{url: url, limit: cfg.Concurrency}
+			t = &target{url: url, shown: shownURL(url), limit: cfg.Concurrency}
 			e.targets[url] = t
 		}
 		t.used, t.gone = true, false
@@ -405,11 +405,11 @@ func (e *Endpoint) Stats() Stats {
 			st.Parked++
 		}
 	}
-	for url, t := range e.targets {
+	for _, t := range e.targets {
 		st.InFlight += t.inFlight()
 		st.Down = st.Down || t.down
 		if t.gone {
-			st.Gone = append(st.Gone, url)
+			st.Gone = append(st.Gone, t.shown)
 		}
 	}
 	return st

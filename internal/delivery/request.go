@@ -58,7 +58,9 @@ func (e *Endpoint) request(a *attempt, buf []byte) (webhook.Request, []byte) {
 	}
 	return webhook.Request{
 		URL: a.t.url, Header: a.form.complete(h, env.id, buf), Body: buf, Timeout: a.wait,
-		Meta: webhook.Meta{Stream: env.stream, ID: env.id, Type: string(env.typ), Seq: env.seq, Epoch: env.epoch},
+		Meta: webhook.Meta{
+			Endpoint: e.name, Stream: env.stream, ID: env.id, Type: string(env.typ), Seq: env.seq, Epoch: env.epoch,
+		},
 	}, buf
 }
 

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"net/url"
 	"time"
 )
 
@@ -18,7 +19,8 @@ const (
 
 // target is one URL of an endpoint: its slots, its breaker, its queues. Guarded by the endpoint's lock.
 type target struct {
-	url string
+	url   string
+	shown string // url without secrets, for logs and listings
 	// ready and failing hold lanes whose head goes to this URL; failing those whose last attempt failed: first those
 	// that were only cut short, then by how often they failed: who failed once does not queue behind who always does.
 	ready   fifo
@@ -53,6 +55,16 @@ type target struct {
 	gone bool
 	// used says that the configuration still names the URL.
 	used bool
+}
+
+// shownURL returns a URL without user, password and query, which may hold secrets.
+func shownURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "***"
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
 }
 
 func (t *target) inFlight() int { return t.fast + t.slow }

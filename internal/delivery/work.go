@@ -193,7 +193,7 @@ func (e *Endpoint) settle(a *attempt, rep webhook.Reply) (then func()) {
 		why = "the receiver answered 410"
 		if !a.t.gone {
 			a.t.gone = true
-			e.log.Error("a receiver answered 410: its URL is disabled until the configuration is reloaded", "url", a.t.url)
+			e.log.Error("a receiver answered 410: its URL is disabled until the configuration is reloaded", "url", a.t.shown)
 		}
 	case webhook.Rejected:
 		why = msg
@@ -217,7 +217,7 @@ func (e *Endpoint) failure(a *attempt, rep webhook.Reply, now time.Time) string 
 		return "cut short: took far longer than others, whose slots it held"
 	}
 	if a.t.failed(now, a.l, &e.cfg) {
-		e.log.Warn("receiver is down: probing", "url", a.t.url, "err", errText(rep))
+		e.log.Warn("receiver is down: probing", "url", a.t.shown, "err", errText(rep))
 		e.blockAll(a.t)
 	}
 	return errText(rep)
@@ -283,7 +283,7 @@ func (e *Endpoint) up(t *target, now time.Time, latency time.Duration) {
 	if !t.succeeded(now, latency, e.cfg.Concurrency) {
 		return
 	}
-	e.log.Info("receiver is back", "url", t.url, "down_for", now.Sub(t.downSince).Round(time.Millisecond))
+	e.log.Info("receiver is back", "url", t.shown, "down_for", now.Sub(t.downSince).Round(time.Millisecond))
 	waiting := t.waiting
 	t.waiting = fifo{}
 	for l := waiting.pop(); l != nil; l = waiting.pop() {

@@ -83,6 +83,7 @@ func (e *endpoints) apply(c *config.Config) {
 			delete(e.byName, name)
 			e.publish()
 			ep.Close()
+			e.s.router.release(name)
 			e.release(name)
 		}
 	}
@@ -111,7 +112,7 @@ func (e *endpoints) add(cfg delivery.Config, c *config.Config) error {
 		index = 0
 	}
 	ep, err := delivery.NewEndpoint(cfg, delivery.Deps{
-		Store: e.s.journal, Stamper: e.s.seq, Sender: e.s.deliverer, Observer: e.s.web.metrics.DeliveryObserver(),
+		Store: e.s.journal, Stamper: e.s.seq, Sender: e.s.router, Observer: e.s.web.metrics.DeliveryObserver(),
 		Logger: e.s.log,
 	}, index)
 	if err != nil {

@@ -249,6 +249,7 @@ func (p *platform) follow(r *replay) {
 		}
 	}
 	r.ep.Close()
+	p.s.router.release(r.info.Endpoint + "/replay/" + r.info.ID)
 	p.mu.Lock()
 	r.info = r.progress()
 	r.info.State, r.info.Ended = state, time.Now().UTC()

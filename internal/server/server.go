@@ -59,6 +59,7 @@ type Server struct {
 	web     *web
 
 	deliverer, asker *webhook.Client
+	router           *router
 
 	rtmpListener, httpListener net.Listener
 	diskFull                   atomic.Bool
@@ -143,7 +144,9 @@ func (s *Server) openEvents() error {
 	agent := "Hookline/" + s.opt.Version
 	s.deliverer = webhook.New(webhook.Config{UserAgent: agent, MaxRedirects: redirects(c.Delivery.MaxRedirects)})
 	s.asker = webhook.New(webhook.Config{UserAgent: agent, MaxRedirects: redirects(c.Delivery.MaxRedirects)})
+	s.router = newRouter(s.deliverer, s.log)
 	s.onFailure(s.deliverer.Close)
+	s.onFailure(s.router.Close)
 	s.onFailure(s.asker.Close)
 	s.eps = newEndpoints(s)
 	var err error
@@ -369,5 +372,5 @@ func (s *Server) stopEvents(ctx context.Context, limit time.Duration) error {
 		}
 	}
 	err := s.seq.Close()
-	return errors.Join(err, s.journal.Close(), s.deliverer.Close(), s.asker.Close())
+	return errors.Join(err, s.journal.Close(), s.router.Close(), s.deliverer.Close(), s.asker.Close())
 }

@@ -21,11 +21,14 @@ type Request struct {
 
 // Meta of a request.
 type Meta struct {
-	Stream string // the key; "" for the server
-	ID     string // of the event
-	Type   string
-	Seq    uint64 // 0: none
-	Epoch  int64
+	// Endpoint that sends. A sender for a queue keeps one connection for each: in a queue the order of a key depends on
+	// there being one message of it at a time.
+	Endpoint string
+	Stream   string // the key; "" for the server
+	ID       string // of the event
+	Type     string
+	Seq      uint64 // 0: none
+	Epoch    int64
 }
 
 // Reply is what came of an attempt. Exactly one of Err and Status is set.
