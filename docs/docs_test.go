@@ -248,7 +248,7 @@ func TestEndpoints(t *testing.T) {
 		}
 	})
 	eachMatch(t, regexp.MustCompile(`/api/v1/([a-z-]+(?:/[a-z]+)?)`), func(doc string, m []string) {
-		if !strings.Contains(text, `"`+m[1]+`"`) {
+		if !regexp.MustCompile(`"` + regexp.QuoteMeta(m[1]) + `["/.]`).MatchString(text) {
 			t.Errorf("%s: %s is no resource", doc, m[0])
 		}
 	})
