@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/hookline/hookline/event"
@@ -105,8 +108,64 @@ func (c *chain) add(e event.Envelope) error {
 	return nil
 }
 
-// Three receivers with different filters and forms, one of them away during the whole run: each sees its own complete
-// order, and prev never lies. One is added live, one is removed.
+// natsServer is a JetStream server in this process.
+func natsServer(t *testing.T) string {
+	t.Helper()
+	srv, err := natsserver.NewServer(&natsserver.Options{
+		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	t.Cleanup(func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	})
+	if !srv.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the NATS server does not start")
+	}
+	return srv.ClientURL()
+}
+
+// queued reads everything that is in the queue.
+func queued(t *testing.T, url string, check *ordercheck.Checker) {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := js.OrderedConsumer(t.Context(), "EVENTS", jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		batch, err := consumer.FetchNoWait(500)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for m := range batch.Messages() {
+			n++
+			b, err := ordercheck.Parse(m.Data())
+			if err != nil {
+				t.Fatal(err)
+			}
+			check.Add(ordercheck.Delivery{Body: b})
+		}
+		if n == 0 {
+			return
+		}
+	}
+}
+
+// Three receivers with different filters and forms, one of them away during the run, and a queue: each sees its own
+// complete order, and prev never lies. In the end one is removed live.
 func TestEndpoints(t *testing.T) {
 	dir := t.TempDir()
 	secret := event.GenerateSecret()
@@ -143,6 +202,7 @@ func TestEndpoints(t *testing.T) {
 	})
 	away.down(t)
 
+	queue := natsServer(t)
 	text := fmt.Sprintf(`[general]
 listen_ip=127.0.0.1
 flowThreshold=0
@@ -161,6 +221,8 @@ enable=1
 on_stream_changed=http://%[2]s/on_stream_changed
 on_publication_ended=http://%[2]s/on_publication_ended
 on_flow_report=http://%[2]s/on_flow_report
+[endpoint.log]
+url=%[6]s/events?create=1
 [endpoint.ops]
 url=http://%[4]s/ops
 events=on_stream_*, on_publication_ended
@@ -170,7 +232,7 @@ streams=live/s_1*
 format=cloudevents
 history=1
 secret=%[5]s
-`, dir, hook.addr, cloud.addr, away.addr, secret.Reveal())
+`, dir, hook.addr, cloud.addr, away.addr, secret.Reveal(), queue)
 	file := filepath.Join(dir, "config.ini")
 	write := func(s string) {
 		if err := os.WriteFile(file, []byte(s), 0o600); err != nil {
@@ -230,7 +292,12 @@ secret=%[5]s
 	}
 	stop()
 
-	for name, r := range map[string]ordercheck.Report{"hook": check.Report(), "ops": ops.Report()} {
+	log := ordercheck.New(ordercheck.Options{})
+	queued(t, queue, log)
+	if r := log.Report(); r.Publications != 105 || r.Open != 0 {
+		t.Errorf("the queue holds %d publications, %d without an end", r.Publications, r.Open)
+	}
+	for name, r := range map[string]ordercheck.Report{"hook": check.Report(), "ops": ops.Report(), "log": log.Report()} {
 		if !r.OK() || r.GapNotices > 0 {
 			t.Errorf("%s: %s", name, r)
 		}
