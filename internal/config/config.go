@@ -187,10 +187,8 @@ func (c *Config) Path() string { return c.path }
 // All returns every key, known or not, as getServerConfig and on_server_started show them.
 func (c *Config) All() map[string]string {
 	all := maps.Clone(c.values)
-	for name := range all {
-		if secretKey(name) && all[name] != "" { // on_server_started carries the whole configuration
-			all[name] = masked
-		}
+	for name, value := range all {
+		all[name] = shown(name, value) // on_server_started carries the whole configuration
 	}
 	return all
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -65,6 +66,28 @@ func secretKey(name string) bool {
 	}
 	_, key, ok := splitEndpoint(name)
 	return ok && (key == "secret" || key == "bearer" || strings.HasPrefix(key, "header."))
+}
+
+// shown returns a value as it may be seen by others: secrets are masked, and so are user and password in the URL of an
+// endpoint.
+func shown(name, value string) string {
+	if value == "" {
+		return value
+	}
+	if secretKey(name) {
+		return masked
+	}
+	if !strings.HasPrefix(name, endpointPrefix) || !strings.Contains(value, "@") {
+		return value
+	}
+	u, err := url.Parse(value)
+	if err != nil {
+		return masked
+	}
+	if u.User != nil {
+		u.User = url.User(masked)
+	}
+	return u.String()
 }
 
 var endpointName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)

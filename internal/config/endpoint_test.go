@@ -32,7 +32,7 @@ rate=50
 start=beginning
 
 [endpoint.ops]
-on_stream_changed=https://ops.example/changed
+on_stream_changed=https://joe:` + "hunter2" + `@ops.example/changed
 paused=1
 `
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -59,7 +59,7 @@ paused=1
 		t.Errorf("%v", c.Warnings())
 	}
 	for k, v := range c.All() {
-		if strings.Contains(v, secret) {
+		if strings.Contains(v, secret) || strings.Contains(v, "hunter2") {
 			t.Errorf("%s shows the secret", k)
 		}
 	}
@@ -69,6 +69,7 @@ func TestEndpointRefusals(t *testing.T) {
 	for _, c := range []struct{ section, line, allowed string }{
 		{"endpoint.a", "url=ftp://x", "http"},
 		{"endpoint.a", "url=", "http"},
+		{"endpoint.a", "url=ftp://joe:hunter2@x", "queue"},
 		{"endpoint.a", "format=xml", "cloudevents"},
 		{"endpoint.a", "events=on_nothing", "on_stream_changed"},
 		{"endpoint.a", "secret=hunter2", "whsec_"},

@@ -117,10 +117,7 @@ func (b *builder) take(name, value string, src source) {
 	if k == nil && strings.HasPrefix(name, endpointPrefix) {
 		b.c.fileNames = append(b.c.fileNames, name)
 		if allowed := b.endpointKey(name, value, src); allowed != "" {
-			if secretKey(name) {
-				value = masked
-			}
-			b.refuse(src.file, src.line, name, value, allowed)
+			b.refuse(src.file, src.line, name, shown(name, value), allowed)
 			return
 		}
 		b.c.values[name], b.c.sources[name] = value, src
@@ -134,9 +131,7 @@ func (b *builder) take(name, value string, src source) {
 		return
 	}
 	if err := k.store(b.c, value); err != nil {
-		if secretKey(name) {
-			value = masked
-		}
+		value = shown(name, value)
 		key := name
 		if src.env != "" {
 			key = src.env

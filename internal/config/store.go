@@ -259,15 +259,14 @@ func (s *Store) resolve(c *Config, name string) string {
 
 // allow says why a value can't be set.
 func (s *Store) allow(name, value string) *ValueError {
-	refuse := func(allowed string) *ValueError { return &ValueError{Key: name, Value: value, Allowed: allowed} }
+	refuse := func(allowed string) *ValueError {
+		return &ValueError{Key: name, Value: shown(name, value), Allowed: allowed}
+	}
 	if strings.ContainsAny(value, "\r\n") {
 		return refuse("one line")
 	}
 	if name == keySecret && weakSecret(value) {
 		return refuse("a secret that is neither empty nor the published default")
-	}
-	if secretKey(name) {
-		refuse = func(allowed string) *ValueError { return &ValueError{Key: name, Value: masked, Allowed: allowed} }
 	}
 	if k := s.t.names[name]; k != nil && k.check(value) != nil {
 		return refuse(k.Allowed)

@@ -44,6 +44,8 @@ type Config struct {
 	// Streams limits events to the keys that match one of these patterns; empty: all. In a pattern * is any run of
 	// characters, slashes included; "app/stream" stands for any vhost. Events of the server itself are not limited.
 	Streams []string
+	// within narrows Streams further; for replays.
+	within []string
 	// History makes the outcomes of decisions owed, too.
 	History bool
 	// From is the position at which an endpoint that is new begins; 0: at now.

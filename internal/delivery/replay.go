@@ -66,9 +66,7 @@ func (e *Endpoint) replayConfig(r Replay) Config {
 	}
 	delete(urls, event.OnEventGap) // what is given up here is counted only
 	cfg.Name, cfg.Paused, cfg.URLs = e.name+"/replay/"+r.ID, false, urls
-	if len(r.Streams) > 0 {
-		cfg.Streams = r.Streams
-	}
+	cfg.within = r.Streams
 	return cfg
 }
 

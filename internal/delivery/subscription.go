@@ -80,10 +80,12 @@ func (e *Endpoint) wants(t event.Type, schema string, index uint64) bool {
 }
 
 func (e *Endpoint) wantsStream(key string) bool {
-	if len(e.cfg.Streams) == 0 || key == "" {
-		return true
-	}
-	return slices.ContainsFunc(e.cfg.Streams, func(p string) bool { return matchStream(p, key) })
+	return key == "" && len(e.cfg.within) == 0 || matchAny(e.cfg.Streams, key) && matchAny(e.cfg.within, key)
+}
+
+// matchAny says whether one of the patterns matches; no pattern is no limit.
+func matchAny(patterns []string, key string) bool {
+	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return matchStream(p, key) })
 }
 
 // matchStream matches a key against a pattern; see Config.Streams.

@@ -152,7 +152,9 @@ func (e *endpoints) publish() {
 }
 
 func (e *endpoints) release(name string) {
-	if err := delivery.Forget(e.s.journal, name); err != nil {
+	err := errors.Join(delivery.Forget(e.s.journal, name),
+		e.s.journal.SetState([]journal.Op{{Key: statePaused + name}}, false))
+	if err != nil {
 		e.s.log.Error("can't release the place of a removed endpoint", "endpoint", name, "err", err)
 		return
 	}
