@@ -2,62 +2,61 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
-
-	"github.com/hookline/hookline/internal/config"
 )
 
 type eventsCmd struct {
-	URL    string `default:"http://127.0.0.1:8080" env:"HOOKLINE_URL" help:"The server's HTTP address."`
-	Secret string `env:"HOOKLINE_API_SECRET" help:"api.secret; default: from --config, or else from ./data/identity.ini."`
-	Config string `short:"c" placeholder:"FILE" help:"The server's config.ini, to read api.secret from."`
+	client
 
-	Ls   eventsLsCmd   `cmd:"" help:"List events, oldest first."`
-	Show eventsShowCmd `cmd:"" help:"Show one event with its body."`
-	Tail eventsTailCmd `cmd:"" help:"Follow events as they become durable."`
+	Ls       eventsLsCmd       `cmd:"" help:"List events, oldest first."`
+	Show     eventsShowCmd     `cmd:"" help:"Show one event with its body."`
+	Tail     eventsTailCmd     `cmd:"" help:"Follow events as they become durable."`
+	Timeline eventsTimelineCmd `cmd:"" help:"Everything the journal has of one stream, by publication."`
+}
+
+// Help implements kong's HelpProvider.
+func (eventsCmd) Help() string {
+	return `Events are journaled before anyone is told of them; here is what the journal has, whoever received it.
+
+  hookline events ls --desc --limit 20                 the newest events
+  hookline events ls --stream live/test --since 2h     one stream, the last two hours
+  hookline events tail --follow --type on_stream_changed
+  hookline events timeline live/test                   what happened to a stream, and what was decided`
 }
 
 type filterFlags struct {
-	Stream string    `help:"Stream key, like __defaultVhost__/live/test, or live/test."`
-	Type   []string  `help:"Only these types, like on_stream_changed; may be given several times."`
-	Since  time.Time `format:"2006-01-02T15:04:05Z07:00" help:"Not before this time (RFC 3339)."`
-	JSON   bool      `help:"Print one JSON object per event."`
+	Stream string   `help:"Stream key, like __defaultVhost__/live/test, or live/test."`
+	Type   []string `help:"Only these types, like on_stream_changed; may be given several times."`
+	Since  moment   `placeholder:"TIME" help:"Not before this time (RFC 3339), or this long ago (90m)."`
+	JSON   bool     `help:"Print one JSON object per event."`
 }
 
 func (f *filterFlags) query() url.Values {
 	q := url.Values{}
 	if f.Stream != "" {
-		key := f.Stream
-		if strings.Count(key, "/") == 1 {
-			key = "__defaultVhost__/" + key
-		}
-		q.Set("stream", key)
+		q.Set("stream", fullKey(f.Stream))
 	}
 	for _, t := range f.Type {
 		q.Add("type", t)
 	}
-	if !f.Since.IsZero() {
-		q.Set("since", f.Since.Format(time.RFC3339Nano))
+	if since := f.Since.text(); since != "" {
+		q.Set("since", since)
 	}
 	return q
 }
 
 type eventsLsCmd struct {
 	filterFlags
-	Limit int `default:"100" help:"At most this many."`
+	Limit int  `default:"100" help:"At most this many."`
+	Desc  bool `help:"The newest first."`
 }
 
 type eventsShowCmd struct {
@@ -70,107 +69,37 @@ type eventsTailCmd struct {
 	Last   int  `short:"n" default:"20" help:"Begin with this many of the newest events."`
 }
 
-// get calls the API.
-func (c *eventsCmd) get(ctx context.Context, path string, q url.Values) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(c.URL, "/")+path+"?"+q.Encode(), nil)
-	if err != nil {
-		return nil, err
-	}
-	secret, err := c.secret()
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+secret)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	if res.StatusCode != http.StatusOK {
-		defer res.Body.Close()
-		b, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
-		return nil, fmt.Errorf("%s: %s: %s", req.URL.Redacted(), res.Status, bytes.TrimSpace(b))
-	}
-	return res, nil
-}
-
-// secret finds the API secret.
-func (c *eventsCmd) secret() (string, error) {
-	switch {
-	case c.Secret != "":
-		return c.Secret, nil
-	case c.Config != "":
-		conf, err := config.Load(c.Config, os.Environ())
-		if err != nil {
-			return "", err
-		}
-		return conf.API.Secret, nil
-	}
-	return localSecret(), nil
-}
-
-// localSecret reads the generated secret of a server that runs without a file in this directory.
-func localSecret() string {
-	b, err := os.ReadFile(filepath.Join("data", "identity.ini"))
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(string(b)) {
-		if k, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok && strings.TrimSpace(k) == "secret" {
-			return strings.TrimSpace(v)
-		}
-	}
-	return ""
-}
-
 // newest returns the position of the newest event.
-func (c *eventsCmd) newest(ctx context.Context) (uint64, error) {
-	res, err := c.get(ctx, "/api/v1/endpoints", nil)
-	if err != nil {
-		return 0, err
-	}
-	defer res.Body.Close()
-	var list struct {
-		Endpoints []struct {
-			Tail uint64 `json:"tail"`
-		} `json:"endpoints"`
-	}
-	if err := json.NewDecoder(res.Body).Decode(&list); err != nil {
-		return 0, fmt.Errorf("endpoints: %w", err)
-	}
-	var tail uint64
-	for _, e := range list.Endpoints {
-		tail = max(tail, e.Tail)
-	}
-	return tail, nil
+func (c *client) newest(ctx context.Context) (uint64, error) {
+	var journal struct{ Last uint64 }
+	err := c.call(ctx, http.MethodGet, "/api/v1/journal", nil, nil, &journal)
+	return journal.Last, err
 }
 
 // Run implements the command.
-func (l *eventsLsCmd) Run(c *cli) error { return l.from(c, 0) }
+func (l *eventsLsCmd) Run(c *eventsCmd, out io.Writer) error { return l.from(&c.client, out, 0) }
 
 // from lists what comes after a position.
-func (l *eventsLsCmd) from(c *cli, position uint64) error {
+func (l *eventsLsCmd) from(c *client, out io.Writer, position uint64) error {
 	left, q := l.Limit, l.query()
 	if position > 0 {
 		q.Set("cursor", strconv.FormatUint(position, 10))
 	}
+	if l.Desc {
+		q.Set("order", "desc")
+	}
 	for left > 0 {
 		q.Set("limit", strconv.Itoa(min(left, 1000)))
-		res, err := c.Events.get(context.Background(), "/api/v1/events", q)
-		if err != nil {
-			return err
-		}
 		var page struct {
 			Events []json.RawMessage `json:"events"`
 			Cursor json.Number       `json:"cursor"`
 			More   bool              `json:"more"`
 		}
-		err = json.NewDecoder(res.Body).Decode(&page)
-		_ = res.Body.Close()
-		if err != nil {
-			return fmt.Errorf("events ls: %w", err)
+		if err := c.call(context.Background(), http.MethodGet, "/api/v1/events", q, nil, &page); err != nil {
+			return err
 		}
 		for _, e := range page.Events {
-			printEvent(e, l.JSON)
+			printEvent(out, e, l.JSON)
 		}
 		left -= len(page.Events)
 		if !page.More {
@@ -182,29 +111,19 @@ func (l *eventsLsCmd) from(c *cli, position uint64) error {
 }
 
 // Run implements the command.
-func (s *eventsShowCmd) Run(c *cli) error {
-	res, err := c.Events.get(context.Background(), "/api/v1/events/"+url.PathEscape(s.ID), nil)
-	if err != nil {
+func (s *eventsShowCmd) Run(c *eventsCmd, out io.Writer) error {
+	var raw json.RawMessage
+	if err := c.call(context.Background(), http.MethodGet, "/api/v1/events/"+segment(s.ID), nil, nil, &raw); err != nil {
 		return err
 	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, 8<<20))
-	if err != nil {
-		return err
-	}
-	var out bytes.Buffer
-	if err := json.Indent(&out, b, "", "  "); err != nil {
-		return fmt.Errorf("events show: %w", err)
-	}
-	fmt.Println(out.String())
-	return nil
+	return printIndented(out, raw)
 }
 
 // Run implements the command.
-func (t *eventsTailCmd) Run(c *cli) error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+func (t *eventsTailCmd) Run(c *eventsCmd, out io.Writer) error {
+	ctx, stop := untilInterrupted()
 	defer stop()
-	last, err := c.Events.newest(ctx)
+	last, err := c.newest(ctx)
 	if err != nil {
 		return err
 	}
@@ -212,10 +131,10 @@ func (t *eventsTailCmd) Run(c *cli) error {
 	from := last - min(last, uint64(max(0, t.Last))) + 1
 	if !t.Follow {
 		list := eventsLsCmd{filterFlags: t.filterFlags, Limit: t.Last}
-		return list.from(c, from)
+		return list.from(&c.client, out, from)
 	}
 	q.Set("cursor", strconv.FormatUint(from, 10))
-	res, err := c.Events.get(ctx, "/api/v1/events/stream", q)
+	res, err := c.open(ctx, http.MethodGet, "/api/v1/events/stream", q, nil)
 	if err != nil {
 		return err
 	}
@@ -224,7 +143,7 @@ func (t *eventsTailCmd) Run(c *cli) error {
 	lines.Buffer(nil, 4<<20)
 	for lines.Scan() {
 		if data, ok := strings.CutPrefix(lines.Text(), "data:"); ok {
-			printEvent([]byte(strings.TrimSpace(data)), t.JSON)
+			printEvent(out, []byte(strings.TrimSpace(data)), t.JSON)
 		}
 	}
 	if ctx.Err() != nil {
@@ -233,10 +152,84 @@ func (t *eventsTailCmd) Run(c *cli) error {
 	return lines.Err()
 }
 
+type eventsTimelineCmd struct {
+	Stream string `arg:"" help:"Stream key, like live/test; \"\" for the server's own events."`
+	JSON   bool   `help:"Print one JSON object per event."`
+}
+
+// Help implements kong's HelpProvider.
+func (eventsTimelineCmd) Help() string {
+	return `Events are in the order of their seq, which is the order in which every endpoint gets them. Class history are the
+outcomes of decisions: who asked to publish or to play, who allowed or refused it, and why. A publication that is
+"live" has no end in the journal yet.`
+}
+
+// timelinePage is an answer of the server.
+type timelinePage struct {
+	Publications []struct {
+		Publication string     `json:"publication"`
+		Began       *time.Time `json:"began"`
+		Ended       *time.Time `json:"ended"`
+		Live        bool       `json:"live"`
+	} `json:"publications"`
+	Events []json.RawMessage `json:"events"`
+	Cursor uint64            `json:"cursor"`
+	More   bool              `json:"more"`
+}
+
+// Run implements the command.
+func (t *eventsTimelineCmd) Run(c *eventsCmd, out io.Writer) error {
+	ctx, stop := untilInterrupted()
+	defer stop()
+	path := "/api/v1/streams/" + segment(fullKey(t.Stream)) + "/timeline"
+	q, current := url.Values{"limit": {"1000"}}, ""
+	for {
+		var page timelinePage
+		if err := c.call(ctx, http.MethodGet, path, q, nil, &page); err != nil {
+			return err
+		}
+		for _, raw := range page.Events {
+			var e struct{ Publication string }
+			if err := json.Unmarshal(raw, &e); err != nil {
+				return fmt.Errorf("events timeline: %w", err)
+			}
+			if e.Publication != current && !t.JSON {
+				current = e.Publication
+				fmt.Fprintln(out, page.title(current))
+			}
+			printEvent(out, raw, t.JSON)
+		}
+		if !page.More {
+			return nil
+		}
+		q.Set("cursor", strconv.FormatUint(page.Cursor, 10))
+	}
+}
+
+// title returns the line above the events of a publication.
+func (p *timelinePage) title(publication string) string {
+	if publication == "" {
+		return "-- no publication"
+	}
+	line := "-- publication " + publication
+	for _, g := range p.Publications {
+		if g.Publication != publication {
+			continue
+		}
+		switch {
+		case g.Live:
+			line += ", live"
+		case g.Began != nil && g.Ended != nil:
+			line += ", lasted " + g.Ended.Sub(*g.Began).Round(time.Millisecond).String()
+		}
+	}
+	return line
+}
+
 // printEvent prints one line.
-func printEvent(raw []byte, asJSON bool) {
+func printEvent(out io.Writer, raw []byte, asJSON bool) {
 	if asJSON {
-		fmt.Println(string(raw))
+		fmt.Fprintln(out, string(raw))
 		return
 	}
 	var e struct {
@@ -253,7 +246,7 @@ func printEvent(raw []byte, asJSON bool) {
 		}
 	}
 	if err := json.Unmarshal(raw, &e); err != nil {
-		fmt.Println(string(raw))
+		fmt.Fprintln(out, string(raw))
 		return
 	}
 	extra := e.Body.Schema
@@ -267,6 +260,6 @@ func printEvent(raw []byte, asJSON bool) {
 	case e.Body.Reason != "":
 		extra = e.Body.Reason
 	}
-	fmt.Printf("%s %8d %-6d %-9s %-22s %-32s %-24s %s\n", e.Time.Local().Format("15:04:05.000"), e.Position, e.Seq,
-		e.Class, e.Type, e.Stream, extra, e.ID)
+	fmt.Fprintf(out, "%s %8d %-6d %-9s %-22s %-32s %-24s %s\n", e.Time.Local().Format("15:04:05.000"), e.Position, e.Seq,
+		e.Class, e.Type, oneLine(e.Stream), oneLine(extra), e.ID)
 }

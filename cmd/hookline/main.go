@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -25,6 +26,8 @@ Hookline speaks ZLMediaKit's hooks, REST API, URLs and config.ini. First steps:
   hookline listen                   a receiver that prints hooks and checks their order
   hookline publish                  push a small generated stream to rtmp://127.0.0.1/live/test
   hookline play http://127.0.0.1:8080/live/test.live.flv
+  hookline endpoints                who gets the events, and how far they are
+  hookline events tail --follow     what happens, as the journal has it
 
 Any key of config.ini can be set by environment: HOOKLINE_HOOK_ON_PLAY is hook.on_play.`
 
@@ -37,6 +40,10 @@ type cli struct {
 	Play        playCmd        `cmd:"" help:"Play over RTMP or HTTP-FLV: count frames, check time stamps, report."`
 	Bench       benchCmd       `cmd:"" help:"Measure, as ratios to a raw ceiling of the same run."`
 	Events      eventsCmd      `cmd:"" help:"Look at the events of a running server."`
+	Endpoints   endpointsCmd   `cmd:"" help:"Receivers of a running server: state and lag; pause and resume."`
+	Dead        deadCmd        `cmd:"" help:"Events that were given up: list, show, redrive, discard."`
+	Replay      replayCmd      `cmd:"" help:"Send events of the journal once more to an endpoint."`
+	Replays     replaysCmd     `cmd:"" help:"Replays: list, cancel."`
 	CheckConfig checkConfigCmd `cmd:"" help:"Check a config.ini and say what is wrong, unknown or not there yet."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
@@ -53,8 +60,7 @@ func main() {
 		return
 	}
 	var c cli
-	parser, err := kong.New(&c, kong.Name("hookline"), kong.Description(about), kong.UsageOnError(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}))
+	parser, err := newParser(&c, os.Stdout)
 	if err != nil {
 		panic(err) // the struct above is wrong
 	}
@@ -66,6 +72,12 @@ func main() {
 		}
 		os.Exit(1)
 	}
+}
+
+// newParser returns the parser of the command line. What asks for an io.Writer gets out.
+func newParser(c *cli, out io.Writer) (*kong.Kong, error) {
+	return kong.New(c, kong.Name("hookline"), kong.Description(about), kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}), kong.BindTo(out, (*io.Writer)(nil)))
 }
 
 // arguments lets `hookline -c config.ini` run the server as `MediaServer -c config.ini` does, and shows the help to
