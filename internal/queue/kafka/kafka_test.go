@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -299,7 +300,8 @@ func TestHeldByTheBroker(t *testing.T) {
 	if err := l.Deliver(t.Context(), queuetest.NewMessage(key, 4)); err != nil {
 		t.Fatal(err)
 	}
-	switch got := fmt.Sprint(ids(q.Read(t))); got {
+	// The third may be there twice: it was sent while the broker was busy.
+	switch got := fmt.Sprint(slices.Compact(ids(q.Read(t)))); got {
 	case "[1 3 4]", "[1 2 3 4]":
 		t.Logf("the topic has %s", got)
 	default:

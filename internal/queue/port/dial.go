@@ -18,8 +18,8 @@ type Dialer struct {
 	Opts Options
 }
 
-// DialContext opens a TCP connection. When it is closed it is reset: what our kernel has not sent by then is thrown
-// away, so that an attempt that was given up cannot arrive after the network has healed.
+// DialContext opens a TCP connection, which the end of Life closes. When it is closed it is reset: what our kernel has
+// not sent by then is thrown away, so that an attempt that was given up cannot arrive after the network has healed.
 func (d Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.Opts.ConnectTimeout)
 	defer cancel()
@@ -37,7 +37,21 @@ func (d Dialer) DialContext(ctx context.Context, network, address string) (net.C
 		// It fails on a connection that is already gone; the first use tells.
 		_ = tcp.SetLinger(0)
 	}
-	return conn, nil
+	b := &bound{Conn: conn}
+	b.stop = context.AfterFunc(d.Life, func() { _ = conn.Close() })
+	return b, nil
+}
+
+// bound is a connection that ends with a context.
+type bound struct {
+	net.Conn
+	stop func() bool
+}
+
+// Close implements net.Conn.
+func (b *bound) Close() error {
+	b.stop()
+	return b.Conn.Close()
 }
 
 // DialTLS is DialContext and a TLS handshake, within the same time.

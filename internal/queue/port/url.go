@@ -30,7 +30,7 @@ type URL struct {
 // ParseURL reads raw; with defaultPort 0 hosts without a port stay without. No error contains any part of raw that might be secret.
 func ParseURL(raw string, defaultPort int) (*URL, error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
-	if !ok || scheme == "" {
+	if !ok || scheme == "" || strings.ContainsFunc(scheme, func(r rune) bool { return r > 'z' || !plain(byte(r)) }) {
 		return nil, fmt.Errorf("%w: no scheme", ErrURL)
 	}
 	end := strings.IndexAny(rest, "/?#")
@@ -96,7 +96,7 @@ func hostPort(s string, defaultPort int) (string, bool) {
 			return "", false
 		}
 	}
-	if host == "" || strings.ContainsAny(host, "[] \t\r\n%\\\"<>") {
+	if host == "" || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("[]%\\\"<>", r) }) {
 		return "", false
 	}
 	if err != nil && defaultPort == 0 {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hookline/hookline/internal/queue/port"
 )
@@ -300,7 +301,12 @@ func (s suite) close(t *testing.T) {
 	}
 	for _, mode := range []Mode{Refuse, Hole} {
 		n.Set(mode)
-		d := s.destination(t, q.URL, options(n, nil, nil))
+		opts := options(n, nil, nil)
+		opts.ConnectTimeout = time.Hour
+		d := s.destination(t, q.URL, opts)
+		if mode == Hole {
+			<-n.Swallowed()
+		}
 		if err := d.Close(); err != nil {
 			t.Errorf("Close before there was a connection: %v", err)
 		}

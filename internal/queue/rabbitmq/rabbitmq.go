@@ -34,7 +34,8 @@ func Open(ctx context.Context, rawURL string, opts port.Options) (*Destination, 
 	}
 	d := &Destination{cfg: cfg, opts: opts.WithDefaults(), lastErr: port.ErrUnavailable}
 	d.life, d.end = context.WithCancelCause(context.WithoutCancel(ctx))
-	d.dial = port.Dialer{Life: d.life, Opts: d.opts}
+	// Its connections outlive Close by a goodbye.
+	d.dial = port.Dialer{Life: context.WithoutCancel(ctx), Opts: d.opts}
 	d.ended.Go(d.run)
 	return d, nil
 }
@@ -145,8 +146,17 @@ func (d *Destination) note(s *session, err error) {
 	defer d.mu.Unlock()
 	d.session = s
 	if err != nil {
-		d.lastErr = port.Unavailable(err)
+		d.lastErr = unsent(err)
 	}
+}
+
+// unsent is the error of a message that did not get into a session that ended with err: what was rejected there was
+// another one.
+func unsent(err error) error {
+	if errors.Is(err, port.ErrRejected) {
+		return fmt.Errorf("%w: %v", port.ErrUnavailable, err) //nolint:errorlint // its class is hidden on purpose
+	}
+	return port.Unavailable(err)
 }
 
 // classify says what the end of a channel means for the messages that were on it.

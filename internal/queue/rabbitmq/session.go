@@ -168,7 +168,7 @@ func (s *session) publish(ctx context.Context, p *pending) error {
 	select {
 	case s.in <- p:
 	case <-s.dead:
-		return port.Unavailable(s.err)
+		return unsent(s.err)
 	case <-ctx.Done():
 		s.suspect(ctx, before)
 		return fmt.Errorf("publish: %w", context.Cause(ctx))
@@ -208,7 +208,7 @@ func (s *session) send(p *pending) bool {
 	select {
 	case s.slots <- struct{}{}:
 	case <-s.dead:
-		p.done <- port.Unavailable(s.err)
+		p.done <- unsent(s.err)
 		return false
 	}
 	if p.ctx.Err() != nil {
@@ -249,6 +249,23 @@ func (s *session) listen(returns <-chan amqp.Return, confirms <-chan amqp.Confir
 			s.drain(returns)
 			s.settle(c)
 		case <-s.dead:
+			s.rest(returns, confirms)
+			return
+		}
+	}
+}
+
+// rest settles what the server has said before the session ended.
+func (s *session) rest(returns <-chan amqp.Return, confirms <-chan amqp.Confirmation) {
+	for {
+		select {
+		case c, ok := <-confirms:
+			if !ok {
+				return
+			}
+			s.drain(returns)
+			s.settle(c)
+		default:
 			return
 		}
 	}

@@ -30,5 +30,5 @@
 //
 // # Permissions
 //
-// PING, XADD, and for dedup EVAL, EVALSHA and XREVRANGE, on PREFIX*; WAIT with wait.
+// PING, XADD, and for dedup EVAL, EVALSHA and XREVRANGE, on PREFIX*; WAIT and XSETID with wait.
 package redisstream

@@ -24,23 +24,27 @@ const (
 	FieldHeaders = "h:" // prefix of the names in Message.Header
 )
 
-// appendOnce appends ARGV[3...] to the stream KEYS[1], unless its last entry has the id ARGV[1]; ARGV[2] is MAXLEN, or 0.
-// It returns the entry's id in either case.
+// appendOnce appends ARGV[4...] to the stream KEYS[1], unless its last entry has the id ARGV[1]; ARGV[2] is MAXLEN, or 0.
+// It returns the entry's id in either case. If ARGV[3] is 1 a WAIT follows: it waits for what its connection has written,
+// so that a repetition must write something too, behind the entry (XSETID changes nothing here).
 const appendOnce = `
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 if last[1] then
   local fields = last[1][2]
   for i = 1, #fields, 2 do
     if fields[i] == 'id' then
-      if fields[i + 1] == ARGV[1] then return last[1][1] end
+      if fields[i + 1] == ARGV[1] then
+        if ARGV[3] == '1' then redis.call('XSETID', KEYS[1], last[1][1]) end
+        return last[1][1]
+      end
       break
     end
   end
 end
 if ARGV[2] ~= '0' then
-  return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, 3))
+  return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, 4))
 end
-return redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3))
+return redis.call('XADD', KEYS[1], '*', unpack(ARGV, 4))
 `
 
 // maxHeaders keeps a message within what a script can unpack.
@@ -199,8 +203,12 @@ func (d *Destination) append(ctx context.Context, c commander, stream string, m 
 	if !d.cfg.dedup || d.cfg.single {
 		return c.XAdd(ctx, &redis.XAddArgs{Stream: stream, MaxLen: d.cfg.maxLen, Approx: d.cfg.maxLen > 0, Values: fields}).Err()
 	}
-	args := make([]any, 0, len(fields)+2)
-	args = append(args, m.ID, strconv.FormatInt(d.cfg.maxLen, 10))
+	wait := "0"
+	if d.cfg.wait > 0 {
+		wait = "1"
+	}
+	args := make([]any, 0, len(fields)+3)
+	args = append(args, m.ID, strconv.FormatInt(d.cfg.maxLen, 10), wait)
 	// The script goes by its digest, and whole when the server does not know it (yet, or after a restart).
 	return d.script.Run(ctx, c, []string{stream}, append(args, fields...)...).Err()
 }
@@ -225,6 +233,9 @@ func fields(m port.Message) []any {
 func (d *Destination) explain(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
+	}
+	if d.life.Err() != nil {
+		return port.ErrClosed
 	}
 	if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
 		return fmt.Errorf("publish: %w", cause)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -239,7 +240,23 @@ func TestWait(t *testing.T) {
 	if err := queuetest.NewLanes(d).Deliver(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
-	if got := replica.read(t, strings.SplitN(q.URL, "prefix=", 2)[1]); len(got) != 1 {
+	// A replica that does not answer has neither the entry nor its repetition.
+	if err := replica.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	m = queuetest.NewMessage("v/live/a", 2)
+	for range 3 {
+		if err := d.Publish(t.Context(), m); err == nil || !strings.Contains(err.Error(), "0 of 1 replicas") {
+			t.Errorf("with a replica that hangs: %v", err)
+		}
+	}
+	if err := replica.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := queuetest.NewLanes(d).Deliver(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if got := replica.read(t, strings.SplitN(q.URL, "prefix=", 2)[1]); len(got) != 2 {
 		t.Errorf("the replica has %d entries", len(got))
 	}
 }
