@@ -6,15 +6,20 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"math"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/hookline/hookline/internal/server"
 )
 
 func TestMain(m *testing.M) {
@@ -25,7 +30,29 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) == 2 && os.Args[1] == "serve" { // the server under test
+		if err := serve(); err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m)
+}
+
+// serve is what the command of this name does.
+func serve() error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	level := &slog.LevelVar{}
+	s, err := server.Start(ctx, server.Options{
+		Environ: os.Environ(), Version: "test", Level: level,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.Wait(ctx), s.Stop(context.WithoutCancel(ctx)))
 }
 
 func tinySizes() sizes {
@@ -33,6 +60,8 @@ func tinySizes() sizes {
 		keys: 50, warm: 40, pairs: 2, events: 200, outstanding: 50,
 		idleEvents: 5, idleGap: time.Millisecond, loadedFor: 50 * time.Millisecond,
 		troublePairs: 1, troubleEvents: 100, troubleLimit: time.Second, memoryKeys: 200, journaled: 500, raises: 200, scheduled: 200,
+		idleFor: 100 * time.Millisecond, firstBytes: 3, firstByteGap: time.Millisecond, bitrate: 10_000_000,
+		viewersFew: 10, viewersMany: 20, recorded: 160 * time.Millisecond, fanoutPairs: 1, fanoutFor: 200 * time.Millisecond,
 	}
 }
 
@@ -60,8 +89,11 @@ func TestRun(t *testing.T) {
 		}
 	}
 	for _, name := range Names() {
-		if name == "delivery_latency" {
+		switch name {
+		case "delivery_latency":
 			name = "idle_latency_p50"
+		case "viewer_first_byte":
+			name += "_p50"
 		}
 		if !slices.Contains(names, name) {
 			t.Errorf("no result %s in %v", name, names)

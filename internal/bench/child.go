@@ -20,6 +20,9 @@ const (
 	roleReceiver = "receiver"
 	roleMemory   = "memory"
 	roleFill     = "fill"
+	rolePublish  = "publish"
+	rolePlay     = "play"
+	roleLoop     = "loop"
 )
 
 // ErrChild says that this executable, started again, did not do its part: main does not call RunChild, for instance.
@@ -46,6 +49,12 @@ func RunChild(ctx context.Context) (bool, error) {
 		return true, memoryChild(ctx, args)
 	case roleFill:
 		return true, fillChild(ctx, args)
+	case rolePublish:
+		return true, publishChild(ctx, args)
+	case rolePlay:
+		return true, playChild(ctx, args)
+	case roleLoop:
+		return true, loopChild(ctx, args)
 	}
 	return true, fmt.Errorf("%w: unknown role %q", ErrChild, role)
 }
@@ -85,7 +94,7 @@ func startChild(ctx context.Context, role string, args any) (*child, error) {
 	return &child{cmd: cmd, stdin: in, out: bufio.NewReader(out)}, nil
 }
 
-// answer reads the one JSON value that a child says.
+// answer reads the next JSON value that a child says.
 func (c *child) answer(v any) error {
 	line, err := c.out.ReadBytes('\n')
 	if err != nil {
@@ -104,6 +113,13 @@ func (c *child) stop() error {
 		return fmt.Errorf("%w: %w", ErrChild, err)
 	}
 	return nil
+}
+
+// finish ends a child that says one thing at its end.
+func (c *child) finish(v any) error {
+	_ = c.stdin.Close()
+	err := c.answer(v)
+	return errors.Join(err, c.stop())
 }
 
 // ask runs a child that says one thing.

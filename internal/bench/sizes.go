@@ -9,6 +9,8 @@ const (
 	concurrency = 32
 	// badEvery: one event of this many is on a key in trouble.
 	badEvery = 10
+	// watchedBitrate makes an HTTP-FLV stream of about 2.1 Mbit/s.
+	watchedBitrate = 2_085_000
 )
 
 // sizes says how much is measured.
@@ -31,6 +33,16 @@ type sizes struct {
 	journaled     int
 	raises        int
 	scheduled     int
+
+	idleFor      time.Duration // how long a server must rest
+	firstBytes   int           // viewers, one after the other
+	firstByteGap time.Duration
+	bitrate      int // of the stream that is watched, bit/s
+	viewersFew   int
+	viewersMany  int
+	recorded     time.Duration // see scene.record
+	fanoutPairs  int
+	fanoutFor    time.Duration
 }
 
 func fullSizes() sizes {
@@ -39,6 +51,8 @@ func fullSizes() sizes {
 		idleEvents: 500, idleGap: 4 * time.Millisecond, loadedFor: 5 * time.Second,
 		troublePairs: 5, troubleEvents: 60_000, troubleLimit: 6 * time.Second, memoryKeys: 100_000, journaled: 1_000_000,
 		raises: 200_000, scheduled: 200_000,
+		idleFor: 2 * time.Second, firstBytes: 50, firstByteGap: 20 * time.Millisecond, bitrate: watchedBitrate,
+		viewersFew: 300, viewersMany: 1_000, recorded: 4 * time.Second, fanoutPairs: 3, fanoutFor: 6 * time.Second,
 	}
 }
 
@@ -48,5 +62,7 @@ func quickSizes() sizes {
 		idleEvents: 100, idleGap: 4 * time.Millisecond, loadedFor: time.Second,
 		troublePairs: 1, troubleEvents: 30_000, troubleLimit: 3 * time.Second, memoryKeys: 20_000, journaled: 100_000,
 		raises: 50_000, scheduled: 50_000,
+		idleFor: time.Second, firstBytes: 20, firstByteGap: 20 * time.Millisecond, bitrate: watchedBitrate,
+		viewersFew: 50, viewersMany: 50, recorded: 4 * time.Second, fanoutPairs: 1, fanoutFor: 2 * time.Second,
 	}
 }
