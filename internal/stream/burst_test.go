@@ -68,9 +68,10 @@ func (r *rush) play(n int, start <-chan struct{}, pause time.Duration) <-chan []
 				got <- nil
 				return
 			}
-			defer v.Close()
 			<-start
-			got <- read(r.t, v, pause)
+			blocks := read(r.t, v, pause)
+			v.Close() // before the test goes on, which ends with nobody left
+			got <- blocks
 		}()
 	}
 	synctest.Wait()
