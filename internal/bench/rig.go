@@ -79,7 +79,7 @@ func openRig(c rigConfig) (*rig, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.seq.Close(), r.journal.Close())
 	}
-	if _, err := r.seq.Compensate(); err != nil {
+	if _, err := r.seq.Compensate(nil); err != nil {
 		return nil, errors.Join(err, r.close())
 	}
 	return r, nil

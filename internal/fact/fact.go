@@ -38,6 +38,8 @@ const (
 	LiveUnregister
 	// LiveEnd removes the publication.
 	LiveEnd
+	// LiveRecord adds a finished file to the publication.
+	LiveRecord
 )
 
 // Stream is the identity of a stream. The JSON members are ZLMediaKit's tuple.
@@ -260,12 +262,73 @@ const (
 	EndServerCrash    EndReason = "server_crash"    // found at the next start
 )
 
-// Recording is one finished file of a publication.
+// Recorded: a file of a publication is complete and has its final name. Its type is on_record_mp4 or, for a segment of
+// HLS, on_record_ts.
+type Recorded struct {
+	Publication string     `json:"-"`
+	Type        event.Type `json:"-"`
+	StartTime   uint64     `json:"start_time"` // Unix seconds, when the file was opened
+	TimeLen     float64    `json:"time_len"`   // seconds
+	FileSize    uint64     `json:"file_size"`  // bytes
+	FilePath    string     `json:"file_path"`  // absolute
+	FileName    string     `json:"file_name"`
+	Folder      string     `json:"folder"`
+	URL         string     `json:"url"` // relative
+	Stream
+	Params string `json:"params"`
+	// Reason says why the file ended before its time (disk_full, write_error, server_crash); "" for a file that did not.
+	Reason string `json:"reason,omitempty"`
+	// SHA256 of the file in hex, when the configuration asks for it.
+	SHA256 string `json:"sha256,omitempty"`
+	// Crash marks a file that the start after a crash completed.
+	Crash bool `json:"-"`
+}
+
+// Meta implements Fact.
+func (f *Recorded) Meta() Meta {
+	m := Meta{Type: f.Type, Key: f.Key(), Publication: f.Publication, Compensation: f.Crash}
+	if f.Type == event.OnRecordMP4 {
+		m.Live = LiveRecord
+	} else {
+		m.Shed = true
+	}
+	return m
+}
+
+// Recording returns the entry of the list that closes the publication.
+func (f *Recorded) Recording() Recording {
+	return Recording{
+		Path: f.FilePath, StartTime: f.StartTime, TimeLen: f.TimeLen, FileSize: f.FileSize,
+		Reason: f.Reason, SHA256: f.SHA256,
+	}
+}
+
+// Recording is one finished MP4 file of a publication.
 type Recording struct {
 	Path      string  `json:"path"`
 	StartTime uint64  `json:"start_time"` // Unix seconds
 	TimeLen   float64 `json:"time_len"`   // seconds
-	FileSize  uint64  `json:"file_size"`
+	FileSize  uint64  `json:"file_size"`  // bytes
+	Reason    string  `json:"reason,omitempty"`
+	SHA256    string  `json:"sha256,omitempty"`
+}
+
+// MaxRecordings bounds the list that closes a publication; of more files the newest are listed and the others counted.
+const MaxRecordings = 256
+
+// Recordings are the files of a publication.
+type Recordings struct {
+	List    []Recording
+	Omitted int // files before those of List
+}
+
+// Add appends a file, and leaves out the oldest when there are too many.
+func (r *Recordings) Add(x Recording) {
+	if len(r.List) >= MaxRecordings {
+		r.Omitted++
+		r.List = append(r.List[:0:0], r.List[1:]...)
+	}
+	r.List = append(r.List, x)
 }
 
 // PublicationEnded closes a publication: no register, unregister or record of it follows.
@@ -282,7 +345,9 @@ type PublicationEnded struct {
 	Bytes         uint64      `json:"bytes"`
 	Schemas       []string    `json:"schemas"` // in the order in which they registered
 	Recordings    []Recording `json:"recordings,omitempty"`
-	Crash         bool        `json:"-"`
+	// RecordingsOmitted counts older files that Recordings has no room for; each had its on_record_mp4.
+	RecordingsOmitted int  `json:"recordingsOmitted,omitempty"`
+	Crash             bool `json:"-"`
 }
 
 // Meta implements Fact.

@@ -35,6 +35,14 @@ type livePublication struct {
 	Start       int64       `json:"start"`   // Unix ms
 	Schemas     []string    `json:"schemas"` // registered now, in order
 	All         []string    `json:"all"`     // ever registered, in order
+	// Recordings are the files that were reported, and Omitted counts those before them.
+	Recordings []fact.Recording `json:"recordings,omitempty"`
+	Omitted    int              `json:"omitted,omitempty"`
+}
+
+// has says whether a file was reported.
+func (lp *livePublication) has(path string) bool {
+	return slices.ContainsFunc(lp.Recordings, func(r fact.Recording) bool { return r.Path == path })
 }
 
 // liveLocked applies the fact to the set of live publications and returns the change for the journal.
@@ -59,6 +67,13 @@ func (sh *shard) liveLocked(meta fact.Meta, f fact.Fact) []journal.Op {
 			return nil
 		}
 		lp.Schemas = slices.DeleteFunc(lp.Schemas, func(s string) bool { return s == f.Schema })
+	case *fact.Recorded:
+		if lp == nil {
+			return nil
+		}
+		all := fact.Recordings{List: lp.Recordings, Omitted: lp.Omitted}
+		all.Add(f.Recording())
+		lp.Recordings, lp.Omitted = all.List, all.Omitted
 	default: // the end
 		delete(sh.live, meta.Publication)
 		return []journal.Op{{Key: stateLive + meta.Publication}}
@@ -130,9 +145,10 @@ func (s *Sequencer) restoreIdentity(stored []byte) error {
 }
 
 // Compensate ends what the journal says was live when the last run died: the unregisters in reverse order of
-// registration and the end of each publication, marked. It is called once, before anything new is admitted, and
-// returns the number of publications that it ended.
-func (s *Sequencer) Compensate() (int, error) {
+// registration, the files that were open, and the end of each publication, marked. salvage returns the files of a
+// publication that were completed only now, in the order of their start; it may be nil. Compensate is called once, before
+// anything new is admitted, and returns the number of publications that it ended.
+func (s *Sequencer) Compensate(salvage func(publication string) []*fact.Recorded) (int, error) {
 	st, err := s.j.State(stateAlive)
 	if err != nil {
 		return 0, fmt.Errorf("sequencer: read last sign of life: %w", err)
@@ -151,18 +167,28 @@ func (s *Sequencer) Compensate() (int, error) {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.Publication, b.Publication))
 	})
 	for _, lp := range all {
-		s.compensate(lp, alive)
+		var files []*fact.Recorded
+		if salvage != nil {
+			files = salvage(lp.Publication)
+		}
+		s.compensate(lp, alive, files)
 	}
 	return len(all), nil
 }
 
-func (s *Sequencer) compensate(lp *livePublication, alive int64) {
+func (s *Sequencer) compensate(lp *livePublication, alive int64, files []*fact.Recorded) {
 	end := max(lp.Start, alive, s.lastTime(lp.Stream.Key()))
 	// lp itself changes while its schemas are taken away.
 	for _, schema := range slices.Backward(slices.Clone(lp.Schemas)) {
 		s.Raise(&fact.Unregistered{
 			Publication: lp.Publication, Schema: schema, Stream: lp.Stream, Params: lp.Params, Crash: true,
 		})
+	}
+	for _, f := range files {
+		if !lp.has(f.FilePath) { // else it was reported, and the crash came before its recorder noted that
+			f.Crash = true
+			s.Raise(f)
+		}
 	}
 	schemas := lp.All
 	if schemas == nil {
@@ -172,7 +198,8 @@ func (s *Sequencer) compensate(lp *livePublication, alive int64) {
 		Publication: lp.Publication, Stream: lp.Stream, Params: lp.Params,
 		OriginType: lp.OriginType, OriginTypeStr: fact.OriginType(lp.OriginType).String(),
 		Start: lp.Start, End: end, Duration: float64(end-lp.Start) / 1000,
-		Reason: fact.EndServerCrash, Schemas: schemas, Crash: true,
+		Reason: fact.EndServerCrash, Schemas: schemas, Recordings: lp.Recordings, RecordingsOmitted: lp.Omitted,
+		Crash: true,
 	})
 }
 

@@ -24,8 +24,8 @@ var ErrNoRoom = errors.New("sequencer: too many events wait for the journal")
 const (
 	shardCount = 64
 	// publicationRoom is the number of events that an admitted publication may still raise: six schemas, the
-	// publisher's report, the end, and as much again for a resume.
-	publicationRoom = 16
+	// publisher's report, its last files, the end, and as much again for a resume.
+	publicationRoom = 24
 	// indexBlock is how many hook_index values are reserved at a time; at most this many are skipped by a crash.
 	indexBlock = 8192
 	// maxBatch bounds one batch of the appender.

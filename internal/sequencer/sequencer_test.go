@@ -2,6 +2,7 @@ package sequencer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -193,7 +194,7 @@ func TestCompensation(t *testing.T) {
 		_ = s.Close()
 
 		s, out := open(t, mem, nil)
-		if n, err := s.Compensate(); n != 2 || err != nil {
+		if n, err := s.Compensate(nil); n != 2 || err != nil {
 			t.Fatal(n, err)
 		}
 		time.Sleep(time.Second)
@@ -215,8 +216,59 @@ func TestCompensation(t *testing.T) {
 		mem = mem.Crash(nil)
 		_ = s.Close()
 		s, _ = open(t, mem, nil)
-		if n, _ := s.Compensate(); n != 0 {
+		if n, _ := s.Compensate(nil); n != 0 {
 			t.Errorf("%d publications were ended twice", n)
+		}
+	})
+}
+
+// Files that a crash left open are reported between the unregisters and the end, unless that was done before; the end
+// lists them behind those of before the crash.
+func TestCompensationOfFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := func(pub, path string) *fact.Recorded {
+			return &fact.Recorded{Publication: pub, Type: event.OnRecordMP4, Stream: stream("a"), FilePath: path}
+		}
+		mem := journaltest.NewMem(journaltest.Options{})
+		s, _ := open(t, mem, nil)
+		s.Raise(start("a", "p1"))
+		s.Raise(register("a", "p1", "rtmp"))
+		s.Raise(file("p1", "/1"))
+		s.Raise(file("p1", "/2"))
+		time.Sleep(time.Second)
+		mem = mem.Crash(nil)
+		_ = s.Close()
+
+		s, out := open(t, mem, nil)
+		_, err := s.Compensate(func(pub string) []*fact.Recorded {
+			if pub != "p1" {
+				t.Errorf("asked for the files of %q", pub)
+			}
+			return []*fact.Recorded{file("p1", "/2"), file("p1", "/3")} // the recorder had not noted that 2 was reported
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var got []event.Type
+		for _, r := range out.all() {
+			got = append(got, r.Type)
+		}
+		if want := []event.Type{event.OnStreamChanged, event.OnRecordMP4, event.OnPublicationEnded}; !slices.Equal(got, want) {
+			t.Fatalf("%q, want %q", got, want)
+		}
+		var ended fact.PublicationEnded
+		if err := json.Unmarshal(out.all()[2].Body, &ended); err != nil {
+			t.Fatal(err)
+		}
+		var paths []string
+		for _, r := range ended.Recordings {
+			paths = append(paths, r.Path)
+		}
+		if want := []string{"/1", "/2", "/3"}; !slices.Equal(paths, want) {
+			t.Errorf("the end lists %q, want %q", paths, want)
 		}
 	})
 }

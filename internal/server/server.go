@@ -165,7 +165,7 @@ func (s *Server) openEvents() error {
 		return err
 	}
 	s.ep = s.eps.byName[endpointName]
-	n, err := s.seq.Compensate()
+	n, err := s.seq.Compensate(nil)
 	if err != nil {
 		return err
 	}

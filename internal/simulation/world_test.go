@@ -168,7 +168,7 @@ func (w *world) start() {
 	}
 	w.seq, w.ep, w.second = seq, ep, second
 	eps.Store(&[]*delivery.Endpoint{ep, second})
-	if _, err := seq.Compensate(); err != nil {
+	if _, err := seq.Compensate(nil); err != nil {
 		w.fail(err)
 	}
 	w.ctx, w.stop = context.WithCancel(context.Background())

@@ -112,7 +112,9 @@ type Options struct {
 type Format struct {
 	Name   string // "rtmp" (chunks), "flv"
 	Schema string // "rtmp": the media source family that it belongs to
-	New    func(p Program) Packager
+	// New makes the packager. Nil: a recorder makes what is played and registers the schema, and viewers only count;
+	// Viewer.Next must not be called on them.
+	New func(p Program) Packager
 }
 
 // Program is what a packager needs to know of the stream when it starts or when the tracks change.

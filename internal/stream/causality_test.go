@@ -12,7 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hookline/hookline/event"
 	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/media"
 )
 
 // TestCausality lets publishers, viewers, closers and decisions meet on a few keys in many interleavings and holds
@@ -62,8 +64,43 @@ func newCrowd(seed uint64) *crowd {
 		}
 	}
 	c.hub = New(cfg, c.w, c.w, textFormats())
+	c.hub.SetRecorders([]Recorder{{
+		Name: "mp4", Wanted: func(*Options) bool { return c.n(2) == 0 }, Start: func(j Job) Sink {
+			k := &slowSink{c: c, job: j, end: make(chan struct{})}
+			go k.run()
+			return k
+		},
+	}})
 	numbered(c.hub)
 	return c
+}
+
+// slowSink reports files now and then, finishes some time after its end, and sometimes fails before.
+type slowSink struct {
+	c   *crowd
+	job Job
+	end chan struct{}
+}
+
+func (k *slowSink) Write(*media.Frame, bool) {}
+func (k *slowSink) Change(Program)           {}
+func (k *slowSink) Close()                   { close(k.end) }
+
+func (k *slowSink) run() {
+	defer k.job.Done()
+	for n := 0; ; n++ {
+		over := false
+		select {
+		case <-k.end:
+			over = true
+			k.c.nap(context.Background(), 200)
+		case <-time.After(time.Duration(k.c.n(300)) * time.Millisecond):
+		}
+		k.job.Report(&fact.Recorded{Type: event.OnRecordMP4, FilePath: fmt.Sprint(k.job.Publication, "/", n)}, true)
+		if over || k.c.n(10) == 0 {
+			return
+		}
+	}
 }
 
 func (c *crowd) n(n int) int {
@@ -189,6 +226,7 @@ type life struct {
 	flows   int
 	ended   bool
 	closing bool // an unregister was seen
+	files   []string
 }
 
 // checkCausality holds facts, in the order in which they were raised, against the contract.
@@ -207,8 +245,8 @@ func checkCausality(t *testing.T, facts []fact.Fact) {
 			if l != nil {
 				bad("started twice")
 			}
-			if o := owner[m.Key]; o != "" {
-				bad("the key belongs to " + o)
+			if o := lives[owner[m.Key]]; o != nil && !o.ended && (!o.closing && len(o.all) > 0 || len(o.open) > 0) {
+				bad("the key belongs to " + owner[m.Key])
 			}
 			owner[m.Key] = m.Publication
 			lives[m.Publication] = &life{key: m.Key}
@@ -227,13 +265,28 @@ func checkCausality(t *testing.T, facts []fact.Fact) {
 				bad("before the publisher's report")
 			}
 			l.open, l.closing = l.open[:len(l.open)-1], true
+		case *fact.Recorded:
+			if l == nil || l.ended || len(l.all) == 0 {
+				bad("unexpected")
+				continue
+			}
+			if l.closing && len(l.open) > 0 {
+				bad("in the middle of the unregisters")
+			}
+			l.files = append(l.files, f.FilePath)
 		case *fact.PublicationEnded:
 			if l == nil || l.ended || len(l.open) > 0 || !slices.Equal(f.Schemas, append([]string{}, l.all...)) {
 				bad("unexpected")
 				continue
 			}
+			var files []string
+			for _, r := range f.Recordings {
+				files = append(files, r.Path)
+			}
+			if !slices.Equal(files, l.files) {
+				bad(fmt.Sprint("it does not list ", l.files))
+			}
 			l.ended = true
-			owner[m.Key] = ""
 		case *fact.FlowReport:
 			if l == nil {
 				bad("of nothing")
@@ -244,7 +297,7 @@ func checkCausality(t *testing.T, facts []fact.Fact) {
 					bad("publisher's report after the unregisters")
 				}
 				l.flows++
-			} else if l.closing && !l.ended {
+			} else if l.closing && len(l.open) > 0 {
 				bad("viewer's report in the middle of the end")
 			}
 		}

@@ -128,8 +128,14 @@ func show(f fact.Fact) string {
 		return fmt.Sprintf("unregistered %s %s", at(f.Publication), f.Schema)
 	case *fact.FlowReport:
 		return fmt.Sprintf("flow %s player=%v id=%s bytes=%d duration=%d", at(f.Publication), f.Player, f.ID, f.TotalBytes, f.Duration)
+	case *fact.Recorded:
+		return fmt.Sprintf("recorded %s %s %s", at(f.Publication), f.Type, f.FilePath)
 	case *fact.PublicationEnded:
-		return fmt.Sprintf("ended %s %s after %.1fs bytes=%d %v", at(f.Publication), f.Reason, f.Duration, f.Bytes, f.Schemas)
+		s := fmt.Sprintf("ended %s %s after %.1fs bytes=%d %v", at(f.Publication), f.Reason, f.Duration, f.Bytes, f.Schemas)
+		for _, r := range f.Recordings {
+			s += " " + r.Path
+		}
+		return s
 	}
 	b, err := json.Marshal(f)
 	return fmt.Sprintf("%T %s %v", f, b, err)

@@ -15,9 +15,11 @@ type Hub struct {
 	facts   Facts
 	gate    Gate
 	formats map[string]Format
-	schemas []string // of the formats, each once, in their order
-	cfg     atomic.Pointer[Config]
-	newID   func() (string, error)
+	schemas []string // of the formats with a packager, each once, in their order
+	// recorders is set before the first Publish.
+	recorders []Recorder
+	cfg       atomic.Pointer[Config]
+	newID     func() (string, error)
 
 	ctx    context.Context // ended by Stop
 	cancel context.CancelFunc
@@ -30,6 +32,8 @@ type Hub struct {
 
 	ops      sync.WaitGroup // calls and timers in progress; Add only while stopping is false, under mu
 	watching sync.WaitGroup // viewers
+	// finishing counts the publications whose last event was not raised yet; Add only while stopping is false, under mu.
+	finishing sync.WaitGroup
 
 	sources, viewers, waiting atomic.Int64
 }
@@ -48,7 +52,7 @@ func New(cfg Config, facts Facts, gate Gate, formats []Format) *Hub {
 	seen := map[string]bool{}
 	for _, f := range formats {
 		h.formats[f.Name] = f
-		if !seen[f.Schema] {
+		if f.New != nil && !seen[f.Schema] {
 			seen[f.Schema] = true
 			h.schemas = append(h.schemas, f.Schema)
 		}
@@ -64,9 +68,9 @@ func (h *Hub) Reconfigure(cfg Config) {
 	h.cfg.Store(&cfg)
 }
 
-// Stop ends every publication with server_stop, lets the viewers drain, and waits until all calls have returned and all
-// viewers have left. When ctx ends first the viewers that are left are closed, so that their reports are raised before
-// Stop returns, and ctx's error is returned.
+// Stop ends every publication with server_stop, lets the viewers drain, and waits until all calls have returned, all
+// viewers have left and all files are complete. When ctx ends first the viewers that are left are closed, so that their
+// reports are raised before Stop returns, and ctx's error is returned; files that are open then are left to the next start.
 func (h *Hub) Stop(ctx context.Context) error {
 	h.mu.Lock()
 	h.stopping = true
@@ -80,14 +84,16 @@ func (h *Hub) Stop(ctx context.Context) error {
 	for _, p := range live {
 		p.stop()
 	}
-	done := make(chan struct{})
+	done, complete := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(done)
 		h.ops.Wait()
 		h.watching.Wait()
+		close(done)
+		h.finishing.Wait()
+		close(complete)
 	}()
 	select {
-	case <-done:
+	case <-complete:
 		return nil
 	case <-ctx.Done():
 	}
@@ -182,7 +188,8 @@ func (h *Hub) remember(p *publication) bool {
 		return false
 	}
 	h.pubs[p] = struct{}{}
-	p.live.refs++
+	h.finishing.Add(1)
+	p.live.refs += 2 // one until finish: its last event is raised under this lock
 	p.orig.refs++
 	return true
 }

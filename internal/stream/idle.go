@@ -21,10 +21,13 @@ func (p *publication) readersChanged(schema string) {
 	p.idle.schema = schema
 	p.idle.gen++
 	stop(p.idle.timer)
-	if len(p.viewers) == 0 {
+	if p.readers() == 0 {
 		p.armIdle()
 	}
 }
+
+// readers is the number of viewers, and of recorders that count as such.
+func (p *publication) readers() int { return len(p.viewers) + p.counting }
 
 // armIdle starts the delay before the question: once for each change to zero.
 func (p *publication) armIdle() {
@@ -33,7 +36,7 @@ func (p *publication) armIdle() {
 }
 
 func (p *publication) isIdle(gen uint64) bool {
-	return !p.ended && len(p.viewers) == 0 && p.idle.gen == gen
+	return !p.ended && p.readers() == 0 && p.idle.gen == gen
 }
 
 // idleFor asks on_stream_none_reader, and with auto_close ends the publication whatever the answer.

@@ -3,6 +3,7 @@ package stream
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hookline/hookline/internal/fact"
@@ -147,7 +148,7 @@ func (h *Hub) CloseStreams(f Filter, force bool, reason fact.EndReason) (hit, cl
 			}
 		}
 		hit += n
-		if n > 0 && (force || len(p.viewers) == 0) {
+		if n > 0 && (force || p.readers() == 0) {
 			closed += n
 			p.end(reason, &d)
 		}
@@ -172,9 +173,15 @@ func (p *publication) describe(s *source, now time.Time) fact.StreamObject {
 		Schema: s.schema, Stream: p.name, Params: p.first.Params,
 		CreateStamp: uint64(max(s.since.Unix(), 0)), AliveSecond: seconds(now.Sub(s.since)),
 		BytesSpeed: p.speed.read(now), TotalBytes: p.bytes,
-		ReaderCount: s.readers, TotalReaderCount: len(p.viewers),
+		ReaderCount: s.readers, TotalReaderCount: p.readers(),
 		OriginType: int(p.first.OriginType), OriginTypeStr: p.first.OriginType.String(), OriginURL: p.first.OriginURL,
 		OriginSock: &sock, Tracks: make([]fact.Track, 0, len(p.tracks)),
+	}
+	for _, r := range p.recordings {
+		if !r.closed {
+			o.IsRecordingMP4 = o.IsRecordingMP4 || r.kind.Name == "mp4"
+			o.IsRecordingHLS = o.IsRecordingHLS || strings.HasPrefix(r.kind.Name, "hls")
+		}
 	}
 	for _, t := range p.tracks {
 		o.Tracks = append(o.Tracks, t.describe(&p.meta))

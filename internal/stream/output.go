@@ -116,6 +116,7 @@ func (p *publication) change(recoded bool, d *deferred) {
 		p.gop.drop()
 	}
 	cfg, g, now := p.hub.cfg.Load(), p.program(), time.Now()
+	p.recordChange(g)
 	for _, o := range p.outputs {
 		d.wake(o.flush(cfg))
 		at := p.clock.last

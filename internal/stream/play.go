@@ -24,7 +24,9 @@ func (w *waiter) serve(p *publication) {
 	if s := p.source(w.format.Schema); s != nil {
 		delete(p.live.waiters, w)
 		v := p.attach(s, w.format, w.req)
-		v.cur = v.log.origin()
+		if v.log != nil {
+			v.cur = v.log.origin()
+		}
 		w.served <- v
 	}
 }

@@ -57,6 +57,12 @@ type publication struct {
 	idle     idleWatch
 	schemas  []string    // ever registered
 	linger   *time.Timer // after the end, while viewers drain
+
+	recordings []*recording    // that are not done
+	counting   int             // recordings that count as readers
+	files      fact.Recordings // complete
+	// last closes the publication; it is raised when its files are complete, which may be long after the end.
+	last *fact.PublicationEnded
 }
 
 // announcement is what the publisher's metadata says.
@@ -173,7 +179,8 @@ func (p *publication) expire(n int) {
 	d.run()
 }
 
-// end raises the terminal facts in their one order and frees the keys. Both locks are held.
+// end raises the terminal facts in their one order and frees the keys. The very last follows when the files are complete:
+// the unregisters must not wait for them, and neither must the next publication of the key. Both locks are held.
 func (p *publication) end(reason fact.EndReason, d *deferred) {
 	if p.cause == "" {
 		p.cause = reason
@@ -196,12 +203,15 @@ func (p *publication) end(reason fact.EndReason, d *deferred) {
 	h.sources.Add(-int64(len(p.sources)))
 	p.sources = nil
 	now := time.Now()
-	h.facts.Raise(&fact.PublicationEnded{
+	p.last = &fact.PublicationEnded{
 		Publication: p.id, Stream: p.name, Params: p.first.Params,
 		OriginType: int(p.first.OriginType), OriginTypeStr: p.first.OriginType.String(),
 		Start: p.start.UnixMilli(), End: now.UnixMilli(), Duration: now.Sub(p.start).Seconds(),
 		Reason: p.cause, Bytes: p.past, Schemas: p.schemas,
-	})
+	}
+	for _, r := range p.recordings {
+		r.close()
+	}
 	p.live.owner, p.orig.owner = nil, nil
 	for _, o := range p.outputs {
 		stop(o.idle)
@@ -216,7 +226,9 @@ func (p *publication) end(reason fact.EndReason, d *deferred) {
 		p.linger = time.AfterFunc(h.cfg.Load().ViewerLinger, func() { p.kickViewers(1) })
 	}
 	h.forget(p)
-	d.call(p.release)
+	if len(p.recordings) == 0 {
+		p.finish(d)
+	}
 }
 
 // lingerLooks bounds the time that viewers have to drain what is left, in multiples of Config.ViewerLinger.

@@ -231,25 +231,17 @@ func (p *publication) registerLate() {
 func (p *publication) registerAll(now time.Time, d *deferred) {
 	for _, schema := range p.hub.schemas {
 		if p.opts.enabled(schema) {
-			p.sources = append(p.sources, &source{schema: schema, since: now})
-			p.schemas = append(p.schemas, schema)
+			p.registerOne(schema, now)
 		}
 	}
 	if len(p.sources) == 0 {
 		p.cached = p.cached[:0]
 		return
 	}
-	p.hub.sources.Add(int64(len(p.sources)))
-	for _, s := range p.sources {
-		p.hub.facts.Raise(&fact.Registered{
-			Publication: p.id, StreamObject: p.describe(s, now), Regist: true,
-		})
-	}
 	p.idle.schema = p.sources[len(p.sources)-1].schema
 	p.armIdle()
-	for w := range p.live.waiters {
-		w.serve(p)
-	}
+	p.startWanted()
+	p.serveWaiters()
 	cached := p.cached
 	p.cached = nil
 	for _, f := range cached {
@@ -257,6 +249,22 @@ func (p *publication) registerAll(now time.Time, d *deferred) {
 		if f.Track == p.track(f.Track.Codec.Kind()).cur {
 			p.deliver(f, now, d)
 		}
+	}
+}
+
+// registerOne registers one schema.
+func (p *publication) registerOne(schema string, now time.Time) {
+	s := &source{schema: schema, since: now}
+	p.sources = append(p.sources, s)
+	p.schemas = append(p.schemas, schema)
+	p.hub.sources.Add(1)
+	p.hub.facts.Raise(&fact.Registered{Publication: p.id, StreamObject: p.describe(s, now), Regist: true})
+}
+
+// serveWaiters hands viewers to the players that wait for what is registered now.
+func (p *publication) serveWaiters() {
+	for w := range p.live.waiters {
+		w.serve(p)
 	}
 }
 
@@ -302,4 +310,5 @@ func (p *publication) deliver(f *media.Frame, now time.Time, d *deferred) {
 	for _, o := range p.outputs {
 		o.write(f, key, now, cfg, d)
 	}
+	p.record(f, key)
 }

@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hookline/hookline/event"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/media"
 )
@@ -69,6 +70,7 @@ type stage struct {
 	holds   func() bool
 	closeNF bool
 	said    chan string
+	sinks   []*fakeSink // of recordings that are not done
 }
 
 func newStage(t *testing.T) *stage {
@@ -95,9 +97,62 @@ func newStage(t *testing.T) *stage {
 		s.said <- fmt.Sprintf("asked on_stream_none_reader %s %s holds=%v", pub, body.Schema, holds())
 		s.answer, s.holds = answer, holds
 	}
-	s.hub = New(s.cfg, s.w, s.w, textFormats())
+	s.hub = New(s.cfg, s.w, s.w, append(textFormats(), Format{Name: "hls", Schema: "hls"}))
+	s.hub.SetRecorders([]Recorder{
+		{
+			Name: "mp4", Wanted: func(o *Options) bool { return o.EnableMP4 },
+			Counts: func(o *Options) bool { return o.MP4AsPlayer }, Start: s.startSink,
+		},
+		{Name: "hls", Wanted: func(o *Options) bool { return o.EnableHLS }, Start: s.startSink},
+	})
 	numbered(s.hub)
 	return s
+}
+
+// fakeSink is a recording that finishes when the transcript says so.
+type fakeSink struct {
+	s      *stage
+	job    Job
+	name   string
+	n      int // files
+	frames []string
+}
+
+func (s *stage) startSink(j Job) Sink {
+	k := &fakeSink{s: s, job: j, name: fmt.Sprint("r", len(s.sinks)+1)}
+	s.sinks = append(s.sinks, k)
+	s.say("%s starts %s %v", k.name, j.Publication, len(j.Program.Tracks))
+	return k
+}
+
+func (k *fakeSink) Write(f *media.Frame, key bool) {
+	k.frames = append(k.frames, string((&textPackager{}).Append(nil, f)))
+	if key {
+		k.frames = append(k.frames, "! ")
+	}
+}
+
+func (k *fakeSink) Change(p Program) { k.s.say("%s changes %d", k.name, len(p.Tracks)) }
+
+func (k *fakeSink) Close() { k.s.say("%s closed after %s", k.name, strings.Join(k.frames, "")) }
+
+// sink runs a command of a recording: file (an MP4 is complete), segment, register, done.
+func (s *stage) sink(cmd, name string) {
+	i := slices.IndexFunc(s.sinks, func(k *fakeSink) bool { return k.name == name })
+	k := s.sinks[i]
+	switch cmd {
+	case "file":
+		k.n++
+		k.job.Report(&fact.Recorded{Type: event.OnRecordMP4, FilePath: fmt.Sprintf("/%s/%d.mp4", name, k.n), TimeLen: 1.5, FileSize: 7}, true)
+	case "segment":
+		k.n++
+		k.job.Report(&fact.Recorded{Type: event.OnRecordTS, FilePath: fmt.Sprintf("/%s/%d.ts", name, k.n)}, false)
+	case "register":
+		k.job.Register("hls")
+	case "done":
+		k.job.Done()
+		k.name = "" // done
+	}
 }
 
 func (s *stage) run(script string) []byte {
@@ -133,6 +188,11 @@ func (s *stage) run(script string) []byte {
 func (s *stage) finish() {
 	for _, c := range s.cancel {
 		c()
+	}
+	for _, k := range s.sinks {
+		if k.name != "" {
+			k.job.Done()
+		}
 	}
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Second)
 	defer cancel()
@@ -191,12 +251,36 @@ func (s *stage) do(cmd string, args []string) {
 		for _, i := range s.hub.List(Filter{}) {
 			s.say("%s %s %s readers=%d/%d bytes=%d", i.Schema, i.Key(), i.Publication, i.ReaderCount, i.TotalReaderCount, i.TotalBytes)
 		}
+	case "file", "segment", "register", "done":
+		s.sink(cmd, args[0])
+	case "record", "norecord", "recording":
+		s.record(cmd, args[0], args[1])
 	case "stop":
 		ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Second)
 		defer cancel()
 		s.say("%v", s.hub.Stop(ctx))
 	default:
 		s.t.Fatalf("unknown command %q", cmd)
+	}
+}
+
+func (s *stage) record(cmd, stream, kind string) {
+	name := named(stream).Stream
+	switch cmd {
+	case "record":
+		s.say("%v", s.hub.StartRecord(name, kind, "", 0))
+	case "norecord":
+		over, err := s.hub.StopRecord(name, kind)
+		s.say("over=%v %v", over != nil, err)
+		if over != nil {
+			go func() {
+				<-over
+				s.say("%s of %s is over", kind, stream)
+			}()
+		}
+	default:
+		yes, err := s.hub.Recording(name, kind)
+		s.say("%v %v", yes, err)
 	}
 }
 
@@ -216,6 +300,12 @@ func (s *stage) option(args []string) {
 			s.opts.StreamReplace = v
 		case "refuse":
 			s.refuse = v
+		case "enable_mp4":
+			s.opts.EnableMP4 = v == "1"
+		case "enable_hls":
+			s.opts.EnableHLS = v == "1"
+		case "mp4_as_player":
+			s.opts.MP4AsPlayer = v == "1"
 		case "auto_close":
 			s.opts.AutoClose = v == "1"
 		case "enable_audio":

@@ -28,13 +28,16 @@ type Viewer struct {
 
 // attach makes a viewer of the publication. The stream's lock is held and s is registered.
 func (p *publication) attach(s *source, f Format, req PlayRequest) *Viewer {
-	o := p.output(f)
-	v := &Viewer{pub: p, source: s, out: o, log: o.log, req: req, start: time.Now()}
+	v := &Viewer{pub: p, source: s, req: req, start: time.Now()}
+	if f.New != nil {
+		v.out = p.output(f)
+		v.log = v.out.log
+		v.out.join()
+	}
 	p.hub.hold(p.live)
 	p.hub.viewers.Add(1)
 	p.hub.watching.Add(1)
 	p.viewers[v] = struct{}{}
-	o.join()
 	s.readers++
 	p.readersChanged(s.schema)
 	return v
@@ -69,6 +72,13 @@ func (v *Viewer) Sent(n int) {
 	}
 }
 
+// Program returns the tracks of the stream now.
+func (v *Viewer) Program() Program {
+	v.pub.live.mu.Lock()
+	defer v.pub.live.mu.Unlock()
+	return v.pub.program()
+}
+
 // Publication returns the id of the publication that is watched.
 func (v *Viewer) Publication() string { return v.pub.id }
 
@@ -83,7 +93,9 @@ func (v *Viewer) Close() {
 	v.closed = true
 	delete(p.viewers, v)
 	v.source.readers--
-	v.out.part()
+	if v.out != nil {
+		v.out.part()
+	}
 	v.report()
 	if !p.ended {
 		p.readersChanged(v.source.schema)

@@ -1,0 +1,267 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/media"
+)
+
+// Recorder makes files of streams. Packages that write files define them; the composition root registers them with the
+// hub. Adding one does not edit the hub.
+type Recorder struct {
+	// Name is what is recorded: "mp4", "hls", "hls.fmp4".
+	Name string
+	// Wanted says whether a publication with these options is recorded from its registration on.
+	Wanted func(o *Options) bool
+	// Counts says whether the recorder counts as a reader of the stream; nil: never.
+	Counts func(o *Options) bool
+	// Start begins a recording. It is called with the stream's lock held and must not block: files are opened later, by
+	// the sink's own goroutine. The frames since the newest key frame follow at once.
+	Start func(j Job) Sink
+}
+
+// Sink takes the frames of one recording. Its methods are called with the stream's lock held, so they must not block and
+// must not call the Job's Report, Register or Done before they have returned; a sink hands what it gets to a goroutine of
+// its own, over a queue that it bounds.
+type Sink interface {
+	// Write takes a frame, which may be kept and must not be changed. key: a viewer could start here.
+	Write(f *media.Frame, key bool)
+	// Change tells of new tracks or metadata.
+	Change(p Program)
+	// Close says that nothing follows. The sink finishes its file, reports it and calls Done.
+	Close()
+}
+
+// Job is what a sink is told when it starts, and its way to say what happened.
+type Job struct {
+	Publication string
+	Stream      fact.Stream // after stream_replace
+	Params      string
+	Options     Options
+	Program     Program
+	// Root replaces the directory that the options name; "" does not.
+	Root string
+	// MaxSlice is the length of a slice that the API asked for; 0: that of the options.
+	MaxSlice time.Duration
+
+	rec *recording
+}
+
+// Report states that a file is complete. list: it is listed when the publication ends. Not after Done.
+func (j *Job) Report(f *fact.Recorded, list bool) {
+	p := j.rec.pub
+	f.Publication, f.Stream, f.Params = p.id, p.name, p.first.Params
+	p.live.mu.Lock()
+	defer p.live.mu.Unlock()
+	if j.rec.done {
+		return
+	}
+	if list {
+		p.files.Add(f.Recording())
+	}
+	p.hub.facts.Raise(f)
+}
+
+// Register states that a schema that the sink makes can be played from now on. Players that wait for it are served.
+func (j *Job) Register(schema string) {
+	p := j.rec.pub
+	p.live.mu.Lock()
+	defer p.live.mu.Unlock()
+	if p.ended || j.rec.closed || len(p.sources) == 0 || p.source(schema) != nil {
+		return
+	}
+	p.registerOne(schema, time.Now())
+	p.idle.schema = schema
+	if p.readers() == 0 {
+		p.idle.gen++
+		stop(p.idle.timer)
+		p.armIdle()
+	}
+	p.serveWaiters()
+}
+
+// Readers returns the number of viewers of a schema.
+func (j *Job) Readers(schema string) int {
+	p := j.rec.pub
+	p.live.mu.Lock()
+	defer p.live.mu.Unlock()
+	if s := p.source(schema); s != nil {
+		return s.readers
+	}
+	return 0
+}
+
+// Done says that the recording is over: after Close, or because it can't go on. It is called once, after the last
+// Report, and nothing of the sink is called any more when it has returned.
+func (j *Job) Done() {
+	r, d := j.rec, deferred{}
+	p := r.pub
+	p.live.mu.Lock()
+	if !r.done {
+		r.done = true
+		close(r.over)
+		p.recordings = slices.DeleteFunc(p.recordings, func(x *recording) bool { return x == r })
+		r.uncount()
+		if p.ended && len(p.recordings) == 0 {
+			p.finish(&d)
+		}
+	}
+	p.live.mu.Unlock()
+	d.run()
+}
+
+// recording is one sink of a publication. Guarded by the stream's lock.
+type recording struct {
+	pub     *publication
+	kind    *Recorder
+	sink    Sink
+	counted bool // counts as a reader
+	closed  bool // nothing is written any more
+	done    bool
+	over    chan struct{} // closed with done
+}
+
+// uncount takes back what the recording counts as a reader.
+func (r *recording) uncount() {
+	if r.counted {
+		r.counted = false
+		r.pub.counting--
+		if !r.pub.ended {
+			r.pub.readersChanged(r.pub.idle.schema)
+		}
+	}
+}
+
+func (r *recording) close() {
+	if !r.closed {
+		r.closed = true
+		r.sink.Close()
+	}
+}
+
+// startRecording begins one. The stream's lock is held and the publication is registered.
+func (p *publication) startRecording(k *Recorder, root string, slice time.Duration) {
+	r := &recording{pub: p, kind: k, over: make(chan struct{})}
+	r.sink = k.Start(Job{
+		Publication: p.id, Stream: p.name, Params: p.first.Params, Options: p.opts, Program: p.program(),
+		Root: root, MaxSlice: slice, rec: r,
+	})
+	p.recordings = append(p.recordings, r)
+	if k.Counts != nil && k.Counts(&p.opts) {
+		r.counted = true
+		p.counting++
+		p.readersChanged(p.idle.schema)
+	}
+	for i, f := range p.gop.frames {
+		r.sink.Write(f, i == 0)
+	}
+}
+
+// startWanted begins the recordings that the options ask for.
+func (p *publication) startWanted() {
+	for i := range p.hub.recorders {
+		if k := &p.hub.recorders[i]; k.Wanted(&p.opts) {
+			p.startRecording(k, "", 0)
+		}
+	}
+}
+
+// record hands a frame to the recordings.
+func (p *publication) record(f *media.Frame, key bool) {
+	for _, r := range p.recordings {
+		if !r.closed {
+			r.sink.Write(f, key)
+		}
+	}
+}
+
+// recordChange tells the recordings of new tracks.
+func (p *publication) recordChange(g Program) {
+	for _, r := range p.recordings {
+		if !r.closed {
+			r.sink.Change(g)
+		}
+	}
+}
+
+// recordingOf returns the recording of a kind that is going on, or nil.
+func (p *publication) recordingOf(kind string) *recording {
+	for _, r := range p.recordings {
+		if r.kind.Name == kind && !r.closed {
+			return r
+		}
+	}
+	return nil
+}
+
+// ErrNoRecorder: there is no recorder of that name.
+var ErrNoRecorder = errors.New("stream: no such recorder")
+
+// StartRecord begins a recording of a live stream; one that goes on already stays as it is. root and slice are optional.
+// Errors: ErrNotFound, ErrNoRecorder.
+func (h *Hub) StartRecord(name fact.Stream, kind, root string, slice time.Duration) error {
+	k := slices.IndexFunc(h.recorders, func(r Recorder) bool { return r.Name == kind })
+	if k < 0 {
+		return fmt.Errorf("%w: %q", ErrNoRecorder, kind)
+	}
+	return h.withLive(name, func(p *publication) error {
+		if p.recordingOf(kind) == nil {
+			p.startRecording(&h.recorders[k], root, slice)
+		}
+		return nil
+	})
+}
+
+// StopRecord ends a recording. The channel is closed when its last file was reported; it is nil when nothing of that kind
+// is recorded. Errors: ErrNotFound.
+func (h *Hub) StopRecord(name fact.Stream, kind string) (over <-chan struct{}, err error) {
+	err = h.withLive(name, func(p *publication) error {
+		if r := p.recordingOf(kind); r != nil {
+			r.close()
+			over = r.over
+		}
+		return nil
+	})
+	return over, err
+}
+
+// Recording says whether a live stream is recorded. Errors: ErrNotFound.
+func (h *Hub) Recording(name fact.Stream, kind string) (yes bool, err error) {
+	err = h.withLive(name, func(p *publication) error {
+		yes = p.recordingOf(kind) != nil
+		return nil
+	})
+	return yes, err
+}
+
+// withLive calls f with the registered publication of a key, under its lock.
+func (h *Hub) withLive(name fact.Stream, f func(p *publication) error) error {
+	st := h.acquire(name.Key())
+	defer h.drop(st)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	p := st.publication()
+	if p == nil || len(p.sources) == 0 {
+		return ErrNotFound
+	}
+	return f(p)
+}
+
+// SetRecorders tells of the recorders. It is called once, before the first Publish.
+func (h *Hub) SetRecorders(r []Recorder) { h.recorders = r }
+
+// finish raises the last event of the publication: all its files are complete. The lock of live is held.
+func (p *publication) finish(d *deferred) {
+	h := p.hub
+	p.last.Recordings, p.last.RecordingsOmitted = p.files.List, p.files.Omitted
+	h.facts.Raise(p.last)
+	d.call(p.release)
+	d.call(func() {
+		h.drop(p.live)
+		h.finishing.Done()
+	})
+}
