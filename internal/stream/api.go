@@ -149,12 +149,30 @@ type PublishRequest struct {
 	Peer
 	OriginType fact.OriginType
 	OriginURL  string // at least 4 characters
+	// Options, for a source of the server itself (a file, a pull): on_publish is not asked, and these options hold.
+	Options *Options
+	// Control steers a source that can be steered; nil for one that can't.
+	Control Control
 	// Bytes counts what the session received; the hub reads it for on_flow_report and the API.
 	Bytes *atomic.Uint64
 	// Kick ends the publisher's session; it must not block. The hub calls it when the publication is closed from
 	// outside (API, idle, server stop), after the facts of the ending were raised.
 	Kick func()
 }
+
+// Control steers a source that plays a file. Its methods must not block.
+type Control interface {
+	// Seek goes to the key frame at or before a time since the start of the file.
+	Seek(to time.Duration) error
+	// Speed plays faster or slower than 1.
+	Speed(factor float64) error
+	// Pause stops and goes on.
+	Pause(on bool) error
+}
+
+// Demand opens the source of a stream that nobody publishes, when it knows how; it returns false when it does not. It may
+// block as long as it takes to know, within ctx.
+type Demand func(ctx context.Context, q PlayQuestion) bool
 
 // PlayRequest is an attempt to play.
 type PlayRequest struct {

@@ -16,8 +16,9 @@ type Hub struct {
 	gate    Gate
 	formats map[string]Format
 	schemas []string // of the formats with a packager, each once, in their order
-	// recorders is set before the first Publish.
+	// recorders and demand are set before the first Publish and Play.
 	recorders []Recorder
+	demand    Demand
 	cfg       atomic.Pointer[Config]
 	newID     func() (string, error)
 

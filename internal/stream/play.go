@@ -72,9 +72,28 @@ func (h *Hub) Play(ctx context.Context, req PlayRequest) (*Viewer, error) {
 		st.mu.Unlock()
 		return nil, ErrNotFound
 	}
+	absent := st.owner == nil
 	st.waiters[w] = struct{}{}
 	st.mu.Unlock()
-	return h.wait(ctx, st, w, q)
+	opened := absent && h.demand != nil && h.demand(ctx, q)
+	return h.wait(ctx, st, w, q, opened)
+}
+
+// SetDemand tells who opens the sources of absent streams. It is called once, before the first Play.
+func (h *Hub) SetDemand(d Demand) { h.demand = d }
+
+// Control returns what steers the source of a live stream. Errors: ErrNotFound, also for a source that can't be steered.
+func (h *Hub) Control(name fact.Stream) (c Control, err error) {
+	err = h.withLive(name, func(p *publication) error {
+		if p.session != nil {
+			c = p.session.req.Control
+		}
+		if c == nil {
+			return ErrNotFound
+		}
+		return nil
+	})
+	return c, err
 }
 
 // publication returns what is published under the key itself, not what only claims it.
@@ -93,11 +112,14 @@ func (h *Hub) gone(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// wait parks a player until its stream registers, asking on_stream_not_found meanwhile.
-func (h *Hub) wait(ctx context.Context, st *stream, w *waiter, q PlayQuestion) (*Viewer, error) {
+// wait parks a player until its stream registers, asking on_stream_not_found meanwhile unless its source was opened.
+func (h *Hub) wait(ctx context.Context, st *stream, w *waiter, q PlayQuestion, opened bool) (*Viewer, error) {
 	h.waiting.Add(1)
 	defer h.waiting.Add(-1)
-	withdraw := h.askNotFound(ctx, st, w, q)
+	withdraw := func() {}
+	if !opened {
+		withdraw = h.askNotFound(ctx, st, w, q)
+	}
 	t := time.NewTimer(h.cfg.Load().MaxStreamWait)
 	defer t.Stop()
 	var err error
