@@ -17,8 +17,8 @@ var (
 // maxConfig is the largest codec configuration in bytes. Real ones have less than 300.
 const maxConfig = 64 << 10
 
-// NewVideoTrack makes a track of an AVCDecoderConfigurationRecord or HEVCDecoderConfigurationRecord (ISO 14496-15).
-// The track's Config says NAL unit length size 4 whatever config says, because frames carry 4-byte lengths; config is
+// NewVideoTrack makes a track of the configuration that Track.Config describes; it may be empty for VP8, VP9 and JPEG.
+// The Config of H.264 and H.265 says NAL unit length size 4 whatever config says, because frames carry 4-byte lengths; config is
 // copied only when that changes it, else it is kept and must not be modified. Errors wrap ErrBadConfig.
 //
 // A record without parameter sets is good: the encoder sends them in band, and width, height and rate are 0.
@@ -33,6 +33,11 @@ func NewVideoTrack(codec Codec, config []byte) (*Track, error) {
 		t.Config, err = t.fromAVC(config)
 	case H265:
 		t.Config, err = t.fromHEVC(config)
+	case AV1:
+		t.Config, err = t.fromAV1(config)
+	case VP8, VP9:
+		t.Config, err = t.fromVP(config)
+	case JPEG:
 	default:
 		err = fmt.Errorf("not a video codec: %w", ErrBadConfig)
 	}
@@ -98,8 +103,8 @@ func withLengthSize4(config []byte, at int) []byte {
 	return config
 }
 
-// NewAudioTrack makes an audio track. config is an AudioSpecificConfig for AAC (needed), an identification header
-// for Opus (may be empty), and ignored for the others. rate in Hz, channels and bits per sample are what the container
+// NewAudioTrack makes an audio track. config is what Track.Config describes: needed for AAC and FLAC, it may be empty for
+// Opus, AC-3 and E-AC-3, and is ignored for the others. rate in Hz, channels and bits per sample are what the container
 // says; a configuration that says otherwise wins, and 0 takes the codec's default. Errors wrap ErrBadConfig.
 //
 // The rate of AAC is that of the decoded sound: with explicitly signalled SBR twice the core rate.
@@ -119,8 +124,12 @@ func NewAudioTrack(codec Codec, config []byte, rate, channels, bits int) (*Track
 		err = t.fromOpus(config)
 	case PCMA, PCMU:
 		t.defaults(8000, 1)
-	case MP3:
+	case MP3, L16:
 		t.defaults(44100, 2)
+	case FLAC:
+		err = t.fromFLAC(config)
+	case AC3, EAC3:
+		err = t.fromAC3(config)
 	default:
 		err = fmt.Errorf("not an audio codec: %w", ErrBadConfig)
 	}

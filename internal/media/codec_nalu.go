@@ -67,8 +67,24 @@ func CheckNALUnits(data []byte) error {
 }
 
 // Picture says what an access unit holds: any picture at all, and one that decoding can start at (H.264 IDR; H.265 IDR,
-// CRA, BLA).
+// CRA, BLA; a key frame of the others).
 func Picture(codec Codec, data []byte) (any, key bool) {
+	switch codec {
+	case H264, H265:
+		return naluPicture(codec, data)
+	case AV1:
+		return av1Picture(data)
+	case VP8, VP9:
+		h, ok := vpHeader(codec, data)
+		return ok, ok && h.Key
+	case JPEG:
+		return len(data) > 0, len(data) > 0
+	default:
+		return false, false
+	}
+}
+
+func naluPicture(codec Codec, data []byte) (any, key bool) {
 	for nalu := range NALUnits(data) {
 		t := NALUType(codec, nalu)
 		if codec == H265 {

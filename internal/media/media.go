@@ -6,7 +6,7 @@ package media
 
 import "time"
 
-// Codec is a codec; the values are ZLMediaKit's codec_id.
+// Codec is a codec; the values are ZLMediaKit's codec_id, where it has one.
 type Codec int
 
 // The codecs that Hookline knows.
@@ -17,7 +17,16 @@ const (
 	PCMA Codec = 3
 	PCMU Codec = 4
 	Opus Codec = 5
+	L16  Codec = 6
+	VP8  Codec = 7
+	VP9  Codec = 8
+	AV1  Codec = 9
+	JPEG Codec = 10
 	MP3  Codec = 14
+	// ZLMediaKit has no id for what follows.
+	FLAC Codec = 100
+	AC3  Codec = 101
+	EAC3 Codec = 102
 )
 
 // Kind is video or audio; the values are ZLMediaKit's codec_type.
@@ -31,10 +40,12 @@ const (
 
 // Kind returns the kind of c.
 func (c Codec) Kind() Kind {
-	if c == H264 || c == H265 {
+	switch c {
+	case H264, H265, VP8, VP9, AV1, JPEG:
 		return Video
+	default:
+		return Audio
 	}
-	return Audio
 }
 
 // String returns ZLMediaKit's codec_id_name.
@@ -52,8 +63,24 @@ func (c Codec) String() string {
 		return "PCMU"
 	case Opus:
 		return "opus"
+	case L16:
+		return "L16"
+	case VP8:
+		return "VP8"
+	case VP9:
+		return "VP9"
+	case AV1:
+		return "AV1"
+	case JPEG:
+		return "JPEG"
 	case MP3:
 		return "MP3"
+	case FLAC:
+		return "FLAC"
+	case AC3:
+		return "AC3"
+	case EAC3:
+		return "EAC3"
 	}
 	return "unknown"
 }
@@ -63,7 +90,9 @@ type Track struct {
 	Codec Codec
 	// Config is the out-of-band configuration: AVCDecoderConfigurationRecord (ISO 14496-15), HEVCDecoderConfigurationRecord,
 	// AudioSpecificConfig (ISO 14496-3), OpusHead (RFC 7845, without the magic "OpusHead" stripped or added: the
-	// whole identification header); empty for G.711 and MP3.
+	// whole identification header), AV1CodecConfigurationRecord, the content of the boxes "vpcC" (VP8 and VP9, with version
+	// and flags), "dac3" and "dec3" (ETSI TS 102 366), the STREAMINFO block of FLAC without its header; empty for G.711,
+	// L16, MP3 and JPEG, and where everything is in the frames and none has come.
 	Config []byte
 
 	// Video, from the configuration; 0 when unknown.
@@ -77,7 +106,7 @@ type Track struct {
 // Ready says that the track can be decoded by a viewer: it has the configuration that its codec needs.
 func (t *Track) Ready() bool {
 	switch t.Codec {
-	case H264, H265, AAC:
+	case H264, H265, AAC, AV1, FLAC:
 		return len(t.Config) > 0
 	default:
 		return true
@@ -94,6 +123,8 @@ type Frame struct {
 	// Config: the frame carries no media, only announces a new Track configuration (Data is empty).
 	Config bool
 	// Data: H.264 and H.265 as NAL units, each with a 4-byte big-endian length (ISO 14496-15), without parameter
-	// sets that are in Config unless the publisher sent them in band; AAC as raw access units; others as they are.
+	// sets that are in Config unless the publisher sent them in band; AV1 as the OBUs of a temporal unit, with sizes and
+	// without temporal delimiter; AAC as raw access units; L16 in network byte order; others as they are: one frame or
+	// superframe of VP8 and VP9, one JPEG picture, sync frames of MP3, AC-3 and E-AC-3, packets of Opus, frames of FLAC.
 	Data []byte
 }
