@@ -14,7 +14,7 @@ import (
 )
 
 type listenCmd struct {
-	Addr     string                `default:"127.0.0.1:18080" help:"Address to listen on; hooks are expected at /index/hook/NAME (any path that ends in a hook's name)."`
+	Addr     string                `default:"127.0.0.1:18080" help:"Address to listen on; hooks are expected at /index/hook/NAME (any path that ends in a hook's name), CloudEvents and batches of them at any path."`
 	Delay    time.Duration         `help:"Answer this much later."`
 	Jitter   time.Duration         `help:"And up to this much more, at random."`
 	FailRate float64               `help:"Share of requests answered 500, 0 to 1."`

@@ -27,6 +27,9 @@ type Endpoint struct {
 	Timeout     time.Duration     // of one attempt; hook.timeoutSec
 	Concurrency int               // delivery.concurrency
 	Rate        float64           // requests per second; 0: no limit
+	Batch       int               // events per request, with cloudevents; 1: one by one
+	BatchBytes  int               // about as many in a batch; 524288
+	BatchWait   time.Duration     // for a batch to fill; 0
 	Policy      string            // delivery.policy
 	Paused      bool              // 0
 	Start       string            // now, beginning or a time (RFC 3339), for an endpoint that is new; now
@@ -150,6 +153,12 @@ func endpointValue(d *endpointDraft, key, value string) (allowed string) {
 		if err != nil || d.e.Rate < 0 || d.e.Rate > 1e6 {
 			return "0 (no limit) to 1000000 requests per second"
 		}
+	case "batch":
+		return d.batch(key, value)
+	case "batch_bytes":
+		return d.batch(key, value)
+	case "batch_wait_ms":
+		return d.batch(key, value)
 	case "policy":
 		d.e.Policy = value
 		if !slices.Contains([]string{"default", "block", "skip"}, value) {
@@ -183,7 +192,7 @@ func (d *endpointDraft) other(key, value string) (allowed string) {
 		return ""
 	}
 	return "one of the keys url, events, streams, format, secret, bearer, header.NAME, history, timeout_ms, " +
-		"concurrency, rate, policy, paused, start, or a hook with a URL of its own"
+		"concurrency, rate, batch, batch_bytes, batch_wait_ms, policy, paused, start, or a hook with a URL of its own"
 }
 
 // queueSchemes are those of NATS JetStream, Kafka, Redis Streams and RabbitMQ.
@@ -271,6 +280,10 @@ func (b *builder) endpoints() {
 		maps.Copy(d.e.URLs, d.own)
 		if len(d.e.URLs) == 0 {
 			b.refuse(d.src.file, d.src.line, endpointPrefix+name+".url", "", "an http or https URL; the section has none")
+			continue
+		}
+		if why := d.e.noBatch(); why != "" {
+			b.refuse(d.src.file, d.src.line, endpointPrefix+name+".batch", strconv.Itoa(d.e.Batch), why)
 			continue
 		}
 		b.c.Endpoints = append(b.c.Endpoints, d.e)

@@ -29,6 +29,9 @@ history=1
 timeout_ms=2500
 concurrency=4
 rate=50
+batch=50
+batch_bytes=65536
+batch_wait_ms=20
 start=beginning
 
 [endpoint.ops]
@@ -49,7 +52,8 @@ paused=1
 	if b.Name != "billing" || b.URLs[event.OnFlowReport] == "" || b.URLs[event.OnPublicationEnded] == "" ||
 		b.URLs[event.OnEventGap] == "" || len(b.URLs) != 3 || !slices.Equal(b.Streams, []string{"live/paid-*"}) ||
 		b.Format != "cloudevents" || b.Secrets[0] != secret || b.Header["X-Team"] != "billing" || !b.History ||
-		b.Timeout.Milliseconds() != 2500 || b.Concurrency != 4 || b.Rate != 50 || b.Start != "beginning" {
+		b.Timeout.Milliseconds() != 2500 || b.Concurrency != 4 || b.Rate != 50 || b.Batch != 50 || b.BatchBytes != 65536 ||
+		b.BatchWait.Milliseconds() != 20 || b.Start != "beginning" {
 		t.Errorf("%+v", b)
 	}
 	if ops.Name != "ops" || len(ops.URLs) != 1 || !ops.Paused || ops.Format != "zlm" {
@@ -76,6 +80,13 @@ func TestEndpointRefusals(t *testing.T) {
 		{"endpoint.a", "rate=-1", "requests per second"},
 		{"endpoint.a", "concurrency=65", "1 to 64"},
 		{"endpoint.a", "timeout_ms=0", "600000"},
+		{"endpoint.a", "batch=0", "1 (one by one) to 1000"},
+		{"endpoint.a", "batch=1001", "1 (one by one) to 1000"},
+		{"endpoint.a", "batch_bytes=4095", "8388608"},
+		{"endpoint.a", "batch_wait_ms=-1", "10000 ms"},
+		{"endpoint.a", "url=http://x\nbatch=2", "batches need format=cloudevents"},
+		{"endpoint.a", "url=http://x\nformat=zlm\nbatch=50", "batches need format=cloudevents"},
+		{"endpoint.a", "url=redis://x/0\nformat=cloudevents\nbatch=50", "queue"},
 		{"endpoint.a", "policy=maybe", "block"},
 		{"endpoint.a", "start=tomorrow", "beginning"},
 		{"endpoint.a", "colour=red", "one of the keys"},

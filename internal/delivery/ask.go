@@ -143,6 +143,10 @@ func (e *Endpoint) sendBeat(fact []byte) {
 func (e *Endpoint) Drain(ctx context.Context) {
 	t := time.NewTicker(10 * time.Millisecond)
 	defer t.Stop()
+	e.mu.Lock()
+	e.draining = true
+	e.wakeLocked()
+	e.mu.Unlock()
 	for {
 		e.mu.Lock()
 		busy := e.next <= e.tail && e.held < e.cfg.Window

@@ -54,6 +54,12 @@ type Config struct {
 	Paused bool
 	// Rate limits the requests per second; 0: no limit.
 	Rate float64
+	// Batch is the number of events in one request, FormatCloudEvents only; 0 and 1: one by one, each as itself. A
+	// request that is not full is sent when its slot is free and BatchWait has passed since its first event was ready.
+	Batch int
+	// BatchBytes bounds the bodies of batches, by an estimate; an event that is larger goes alone. Default 512 KiB.
+	BatchBytes int
+	BatchWait  time.Duration
 	// Format of the requests. Default FormatZLM.
 	Format Format
 	// Signer signs each request (Standard Webhooks); nil: none is signed.
@@ -106,6 +112,12 @@ func (c Config) withDefaults() Config {
 	if c.Format == "" {
 		c.Format = FormatZLM
 	}
+	if c.Format != FormatCloudEvents || c.Batch < 2 {
+		c.Batch = 0
+	}
+	if c.BatchBytes <= 0 {
+		c.BatchBytes = 512 << 10
+	}
 	return c
 }
 
@@ -126,7 +138,7 @@ type Store interface {
 
 // Observer is told of every attempt; nil members are not called. They must not block.
 type Observer struct {
-	// Attempt: result is "accepted", "retry", "rejected", "gone", "refused" (a non-zero code) or "cut".
+	// Attempt is called for each event of a request: result is "accepted", "retry", "rejected", "gone", "refused" (a non-zero code) or "cut".
 	Attempt func(endpoint string, t event.Type, result string, latency time.Duration)
 	// Delivered: raised is when the event was raised.
 	Delivered func(endpoint string, t event.Type, raised time.Time)

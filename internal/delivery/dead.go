@@ -164,30 +164,17 @@ func (e *Endpoint) keepRecordGap(r *journal.Record) {
 	e.gapsDirty[r.Key] = struct{}{}
 }
 
-// gapsAccepted forgets the first n gaps of the key: the receiver has accepted an event that named them.
-func (e *Endpoint) gapsAccepted(key string, n int) {
-	if n == 0 {
+// gapsAccepted forgets gaps of the key: the receiver has accepted what named them.
+func (e *Endpoint) gapsAccepted(key string, named ...storedGap) {
+	if len(named) == 0 {
 		return
 	}
-	if rest := e.gaps[key][n:]; len(rest) > 0 {
+	rest := slices.DeleteFunc(slices.Clone(e.gaps[key]), func(g storedGap) bool {
+		return slices.ContainsFunc(named, func(n storedGap) bool { return n.ID == g.ID })
+	})
+	if len(rest) > 0 {
 		e.gaps[key] = rest
 	} else {
-		delete(e.gaps, key)
-	}
-	e.gapsDirty[key] = struct{}{}
-	e.dirty = true
-}
-
-func (e *Endpoint) noticeAccepted(key string, n *storedGap) {
-	for i, g := range e.gaps[key] {
-		if g.ID == n.ID {
-			rest := append([]storedGap(nil), e.gaps[key][:i]...)
-			e.gaps[key] = append(rest, e.gaps[key][i+1:]...)
-			break
-		}
-	}
-	e.gapsAccepted(key, 0)
-	if len(e.gaps[key]) == 0 {
 		delete(e.gaps, key)
 	}
 	e.gapsDirty[key] = struct{}{}

@@ -10,6 +10,8 @@
 //   - An attempt that fails is repeated by its own lane (back-off with jitter, Retry-After). Lanes whose last attempt
 //     failed, and attempts that take far longer than usual, share a quarter of a URL's slots.
 //   - A URL at which everything fails is probed by one request at a time; then its slots open gradually.
+//   - With Config.Batch a request holds the front of several lanes, all or nothing. One that fails is not repeated: its
+//     lanes go apart, then event by event; see batch.go.
 //   - An event that is given up becomes a dead letter, durably, before the lane goes on, and is named in a gap notice.
 //
 // The cursor of an endpoint is written as one unit (floor, what is done above it, parked lanes):

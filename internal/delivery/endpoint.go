@@ -59,6 +59,7 @@ type Endpoint struct {
 	beat        *heartbeat
 	stats       Stats
 	closing     bool
+	draining    bool // no batch waits for more events
 	storeFailed bool
 
 	signal chan struct{}
@@ -79,7 +80,8 @@ type Endpoint struct {
 // Stats are counters and the present state of an endpoint.
 type Stats struct {
 	Delivered, Refused, DeadLetters, Gaps uint64
-	Attempts, Retries, Cuts               uint64
+	Attempts, Retries, Cuts               uint64 // requests
+	Splits                                uint64 // batches that failed and were taken apart
 	Lanes, Parked, Held, InFlight         int
 	// Floor and Tail are positions: everything up to Floor is done; Tail is the newest.
 	Floor, Next, Tail uint64
@@ -335,6 +337,9 @@ func (e *Endpoint) schedule(l *lane) {
 			t.pushFailing(l)
 		default:
 			l.state = laneReady
+			if e.cfg.BatchWait > 0 {
+				e.gathering(t)
+			}
 			t.ready.push(l)
 		}
 		return
@@ -353,7 +358,7 @@ func (e *Endpoint) finish(l *lane, it item) {
 	e.held--
 	if it.rec != nil && !it.late {
 		if l.parked {
-			l.nextSeq = it.rec.Seq + 1
+			l.nextSeq = max(l.nextSeq, it.rec.Seq+1)
 			e.parkedDirty[l.key] = struct{}{}
 			e.dirty = true
 		}

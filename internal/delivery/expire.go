@@ -135,7 +135,8 @@ func (e *Endpoint) nameLost(before uint64, lost map[string]*lost) error {
 func (e *Endpoint) dropExpired(l *lane, before uint64) {
 	kept := l.queue[:0:0]
 	for i, it := range l.queue {
-		if it.rec == nil || it.late || it.rec.Position >= before || i == 0 && l.state != laneIdle && l.state != laneBackoff {
+		waits := l.state == laneIdle || l.state == laneBackoff
+		if it.rec == nil || it.late || it.rec.Position >= before || i < max(l.sending, 1) && !waits {
 			kept = append(kept, it)
 			continue
 		}
@@ -151,8 +152,9 @@ func (e *Endpoint) insertGap(l *lane, gap storedGap) {
 		e.nameGap(l, gap)
 		return
 	}
-	head := l.queue[0]
-	l.queue = l.queue[1:]
+	n := max(l.sending, 1)
+	front := slices.Clone(l.queue[:n])
+	l.queue = l.queue[n:]
 	e.nameGap(l, gap)
-	l.queue = append([]item{head}, l.queue...)
+	l.queue = append(front, l.queue...)
 }

@@ -38,7 +38,41 @@ type receiver struct {
 	took   time.Duration
 	got    []body
 	tries  int
-	raw    func(webhook.Request) webhook.Reply // instead of everything else
+	// requests are all, accepted or not.
+	requests []request
+	raw      func(webhook.Request) webhook.Reply // instead of everything else
+}
+
+// request is one that came.
+type request struct {
+	id       []string
+	events   []body
+	accepted bool
+}
+
+// bodies reads the events of a request in any form.
+func bodies(raw []byte) []body {
+	if raw[0] != '[' {
+		var b body
+		if err := json.Unmarshal(raw, &b); err != nil {
+			panic(fmt.Sprintf("body %s: %v", raw, err))
+		}
+		return []body{b}
+	}
+	list, err := event.ParseCloudEventBatch(raw, event.BatchLimit{})
+	if err != nil {
+		panic(fmt.Sprintf("batch %s: %v", raw, err))
+	}
+	var out []body
+	for _, ce := range list {
+		b := body{}
+		if err := json.Unmarshal(ce.Body, &b); err != nil {
+			panic(fmt.Sprintf("body %s: %v", ce.Body, err))
+		}
+		b.Event = ce.Envelope
+		out = append(out, b)
+	}
+	return out
 }
 
 var errRefused = errors.New("connection refused")
@@ -65,16 +99,16 @@ func (r *receiver) Send(ctx context.Context, req webhook.Request) webhook.Reply 
 		return r.raw(req)
 	}
 	r.mu.Unlock()
-	var b body
-	if err := json.Unmarshal(req.Body, &b); err != nil {
-		panic(fmt.Sprintf("body %s: %v", req.Body, err))
-	}
+	list := bodies(req.Body)
 	r.mu.Lock()
 	r.tries++
 	took, rep := r.took, ok()
-	if r.answer != nil {
-		rep = r.answer(b, req.URL)
+	for _, b := range list { // all or none
+		if r.answer != nil && rep.Status == 200 {
+			rep = r.answer(b, req.URL)
+		}
 	}
+	r.requests = append(r.requests, request{id: req.Header.Values("webhook-id"), events: list, accepted: rep.Status == 200})
 	r.mu.Unlock()
 	if rep.Status == 0 && rep.Err == nil {
 		took = req.Timeout
@@ -88,7 +122,7 @@ func (r *receiver) Send(ctx context.Context, req webhook.Request) webhook.Reply 
 	rep.Latency = max(took, time.Millisecond)
 	if rep.Status == 200 {
 		r.mu.Lock()
-		r.got = append(r.got, b)
+		r.got = append(r.got, list...)
 		r.mu.Unlock()
 	}
 	return rep

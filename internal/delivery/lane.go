@@ -38,6 +38,11 @@ type lane struct {
 	retryAt   time.Time
 	heapIndex int
 	lastError string
+	// sending is the number of items at the front that are in flight.
+	sending int
+	// apart is the number of items at the front that share no batch with other lanes, single of those that go one by
+	// one: a batch that holds them has failed.
+	apart, single int
 	// parked: the lane holds only its place; everything from nextSeq on is read from the journal.
 	parked  bool
 	nextSeq uint64
@@ -112,6 +117,7 @@ func (l *lane) pop() {
 		l.queue = l.store[:0]
 	}
 	l.attempts, l.cuts, l.rejects, l.failSince, l.lastError = 0, 0, 0, time.Time{}, ""
+	l.apart, l.single = max(l.apart-1, 0), max(l.single-1, 0)
 }
 
 // yieldQuestion moves a question at the head behind the events and reports whether there were any: a question that
@@ -152,21 +158,24 @@ func (l *lane) wakeWaiters(all bool) {
 	l.waiters = kept
 }
 
-// attempt is one request in flight.
+// attempt is one request in flight. Of a batch l, it, gaps and prev are those of the first event.
 type attempt struct {
 	t    *target
 	l    *lane
 	it   item
 	gaps []storedGap // of the key, which the body names
 	prev uint64      // of the event
-	wait time.Duration
-	form form
-	n    int  // number of the attempt, from 1
-	slow bool // counts against the failing share: the lane was failing, or it takes far longer than usual
-	cut  bool // ended early in favour of lanes that work
-	ctx  context.Context
-	stop context.CancelFunc
-	at   time.Time
+	// events are those of a batch, the first included, and stretches say to which lanes they belong; none: no batch.
+	events    []batched
+	stretches []stretch
+	wait      time.Duration
+	form      form
+	n         int  // number of the attempt, from 1
+	slow      bool // counts against the failing share: the lane was failing, or it takes far longer than usual
+	cut       bool // ended early in favour of lanes that work
+	ctx       context.Context
+	stop      context.CancelFunc
+	at        time.Time
 	// Neighbours in the target's list of attempts, oldest first.
 	older, newer *attempt
 }

@@ -29,25 +29,10 @@ func (f *form) classify(rep webhook.Reply) (class webhook.Class, code int, msg s
 
 // request renders the body and signs it.
 func (e *Endpoint) request(a *attempt, buf []byte) (webhook.Request, []byte) {
-	it := a.it
-	var env envelope
-	var body []byte
-	switch {
-	case it.rec != nil:
-		env, body = envelopeOf(it.rec), it.rec.Body
-		env.prev, env.late = a.prev, it.late
-		for _, g := range a.gaps {
-			env.gap = append(env.gap, g.Gap)
-		}
-		if it.rec.Type == event.OnEventGap {
-			body = gapFact(it.rec.Key, recordGap(it.rec))
-		}
-	case it.notice != nil:
-		env, body = it.notice.envelope(), gapFact(a.l.key, it.notice.Gap)
-	default:
-		env, body = it.question.envelope(e.deps.Stamper), it.question.body
+	if len(a.events) > 0 {
+		return e.batchRequest(a, buf)
 	}
-	env.replay = a.form.replay
+	env, body := e.content(a, batched{it: a.it, prev: a.prev, gaps: a.gaps})
 	h := header(env.stream, a.n)
 	if a.form.format == FormatCloudEvents {
 		public := env.public()
@@ -62,6 +47,28 @@ func (e *Endpoint) request(a *attempt, buf []byte) (webhook.Request, []byte) {
 			Endpoint: e.name, Stream: env.stream, ID: env.id, Type: string(env.typ), Seq: env.seq, Epoch: env.epoch,
 		},
 	}, buf
+}
+
+// content returns what the request says of one event.
+func (e *Endpoint) content(a *attempt, b batched) (env envelope, body []byte) {
+	it := b.it
+	switch {
+	case it.rec != nil:
+		env, body = envelopeOf(it.rec), it.rec.Body
+		env.prev, env.late = b.prev, it.late
+		for _, g := range b.gaps {
+			env.gap = append(env.gap, g.Gap)
+		}
+		if it.rec.Type == event.OnEventGap {
+			body = gapFact(it.rec.Key, recordGap(it.rec))
+		}
+	case it.notice != nil:
+		env, body = it.notice.envelope(), gapFact(it.notice.Stream, it.notice.Gap)
+	default:
+		env, body = it.question.envelope(e.deps.Stamper), it.question.body
+	}
+	env.replay = a.form.replay
+	return env, body
 }
 
 // complete adds the endpoint's own headers and the signature.

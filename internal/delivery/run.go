@@ -90,6 +90,9 @@ func (e *Endpoint) untilNext() time.Duration {
 		if e.cfg.Rate > 0 && t.ready.peek() != nil {
 			at(e.rateAt)
 		}
+		if e.fills(t, now) && t.fast < t.limit {
+			at(t.readySince.Add(e.cfg.BatchWait))
+		}
 		if t.down && t.inFlight() == 0 && !e.cfg.Paused {
 			if l := t.waiting.peek(); l != nil {
 				if l.attempts > 0 || t.failedMany {
@@ -205,7 +208,7 @@ func (e *Endpoint) refillSome() bool {
 		}
 		l := e.refills[0]
 		e.refills = e.refills[1:]
-		seq, missed, next, n := l.nextSeq, l.missed, e.next, refillRecords
+		seq, missed, next, n := l.nextSeq, l.missed, e.next, max(refillRecords, e.cfg.Batch)
 		if l.failing() {
 			n = 1 // it most likely fails again
 		}

@@ -25,6 +25,8 @@ type target struct {
 	// that were only cut short, then by how often they failed: who failed once does not queue behind who always does.
 	ready   fifo
 	failing [4]fifo
+	// readySince is when the oldest lane came into ready; with Config.BatchWait only.
+	readySince time.Time
 	// fast and slow count the attempts in flight: slow ones share a quarter of the slots.
 	fast, slow int
 	// limit is the number of slots that are open now; it grows after an outage.
@@ -151,12 +153,13 @@ func (t *target) succeeded(now time.Time, latency time.Duration, slots int) bool
 	return wasDown
 }
 
-// failed notes an attempt that shows the receiver in trouble. It reports whether the URL has just gone down.
+// failed notes an attempt that shows the receiver in trouble; l is nil when it was one of several lanes. It reports
+// whether the URL has just gone down.
 func (t *target) failed(now time.Time, l *lane, c *Config) bool {
 	if t.failures++; t.failures == 1 {
 		t.failingSince, t.failedLane, t.failedMany = now, l, false
 	}
-	t.failedMany = t.failedMany || t.failedLane != l
+	t.failedMany = t.failedMany || l == nil || t.failedLane != l
 	if !t.down && (t.failures < downAfter || now.Sub(t.failingSince) < downGrace && t.failures < downMany) {
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hookline/hookline/event"
 	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/journal"
 	"github.com/hookline/hookline/internal/webhook"
 )
 
@@ -33,7 +34,7 @@ func (e *Endpoint) pick(t *target, used *attempt) *attempt {
 	if t.down {
 		return e.pickProbe(t, used)
 	}
-	for t.fast < t.limit {
+	for t.fast < t.limit && !e.fills(t, time.Time{}) {
 		l := t.ready.pop()
 		if l == nil {
 			break
@@ -106,9 +107,7 @@ func (t *target) nextProbe(head *lane) time.Time {
 }
 
 func (e *Endpoint) begin(t *target, l *lane, slow bool, a *attempt) *attempt {
-	l.state = laneFlight
-	l.gen++
-	l.attempts++
+	l.fly(1)
 	if q := l.queue[0].question; q != nil {
 		q.attempts++
 	}
@@ -121,9 +120,15 @@ func (e *Endpoint) begin(t *target, l *lane, slow bool, a *attempt) *attempt {
 	if a == nil {
 		a = new(attempt)
 	}
+	clear(a.events)
+	clear(a.stretches)
+	next.events, next.stretches = a.events[:0], a.stretches[:0]
 	*a = next
 	a.form = form{format: e.cfg.Format, signer: e.cfg.Signer, header: e.cfg.Header, replay: e.replay}
-	if a.it.rec != nil {
+	switch {
+	case e.cfg.Batch > 0 && !t.gone && a.it.question == nil:
+		e.gather(a, slow || t.down)
+	case a.it.rec != nil:
 		a.prev, a.gaps = e.prev(a.it.rec), e.gaps[l.key]
 	}
 	if slow {
@@ -179,22 +184,22 @@ func (e *Endpoint) settle(a *attempt, rep webhook.Reply) (then func()) {
 	} else {
 		a.t.fast--
 	}
+	a.land()
 	if e.closing && rep.Err != nil {
-		a.l.state = laneIdle // its place in the journal stands
+		a.rest() // its place in the journal stands
 		return nil
 	}
 	now := time.Now()
 	class, code, msg := a.form.classify(rep)
+	if len(a.events) > 1 {
+		return e.settleBatch(a, class, rep, now)
+	}
 	var why string
 	switch class {
 	case webhook.Accepted:
 		return e.accepted(a, rep, now, code, msg)
 	case webhook.Gone:
-		why = "the receiver answered 410"
-		if !a.t.gone {
-			a.t.gone = true
-			e.log.Error("a receiver answered 410: its URL is disabled until the configuration is reloaded", "url", a.t.shown)
-		}
+		why = e.gone(a.t)
 	case webhook.Rejected:
 		why = msg
 		e.up(a.t, now, rep.Latency) // it is alive
@@ -202,21 +207,34 @@ func (e *Endpoint) settle(a *attempt, rep webhook.Reply) (then func()) {
 	case webhook.Retryable:
 		why = e.failure(a, rep, now)
 	}
+	if e.cfg.Batch > 0 && !a.cut {
+		a.l.apart = max(a.l.apart, proveApart)
+	}
 	e.observe(a, class, code, rep)
 	return e.failed(a, class, why, rep.RetryAfter, now)
 }
 
 // failure notes what a failed attempt says about the receiver as a whole.
 func (e *Endpoint) failure(a *attempt, rep webhook.Reply, now time.Time) string {
-	if e.cfg.Policy == PolicySkip {
-		a.l.rejects++
-	}
 	if a.cut {
 		e.stats.Cuts++
+	}
+	switch {
+	case len(a.events) > 1: // split counts it
+	case e.cfg.Policy == PolicySkip:
+		a.l.rejects++
+	}
+	if a.cut && len(a.events) < 2 {
 		a.l.cuts++
+	}
+	if a.cut {
 		return "cut short: took far longer than others, whose slots it held"
 	}
-	if a.t.failed(now, a.l, &e.cfg) {
+	l := a.l
+	if len(a.stretches) > 1 {
+		l = nil
+	}
+	if a.t.failed(now, l, &e.cfg) {
 		e.log.Warn("receiver is down: probing", "url", a.t.shown, "err", errText(rep))
 		e.blockAll(a.t)
 	}
@@ -234,20 +252,31 @@ func (e *Endpoint) observe(a *attempt, class webhook.Class, code int, rep webhoo
 	if e.deps.Observer.Attempt == nil {
 		return
 	}
-	result := "retry"
+	result := result(a, class, code)
+	if len(a.events) < 2 {
+		e.deps.Observer.Attempt(e.name, a.it.typ(), result, rep.Latency)
+		return
+	}
+	for i := range a.events {
+		e.deps.Observer.Attempt(e.name, a.events[i].it.typ(), result, rep.Latency)
+	}
+}
+
+// result is the word of an attempt's outcome for the observer.
+func result(a *attempt, class webhook.Class, code int) string {
 	switch {
 	case class == webhook.Accepted && code != 0:
-		result = "refused"
+		return "refused"
 	case class == webhook.Accepted:
-		result = "accepted"
+		return "accepted"
 	case class == webhook.Rejected:
-		result = "rejected"
+		return "rejected"
 	case class == webhook.Gone:
-		result = "gone"
+		return "gone"
 	case a.cut:
-		result = "cut"
+		return "cut"
 	}
-	e.deps.Observer.Attempt(e.name, a.it.typ(), result, rep.Latency)
+	return "retry"
 }
 
 // accepted takes the head out and lets the lane go on.
@@ -263,19 +292,33 @@ func (e *Endpoint) accepted(a *attempt, rep webhook.Reply, now time.Time, code i
 	case it.rec != nil && it.late:
 		then = func() { e.redriven(it.rec.Position) }
 	case it.rec != nil:
-		e.stats.Delivered++
-		if e.deps.Observer.Delivered != nil {
-			e.deps.Observer.Delivered(e.name, it.rec.Type, it.rec.Time)
-		}
-		e.gapsAccepted(l.key, len(a.gaps))
+		e.delivered(it.rec)
+		e.gapsAccepted(l.key, a.gaps...)
 	case it.notice != nil:
-		e.noticeAccepted(l.key, it.notice)
+		e.gapsAccepted(l.key, *it.notice)
 	default:
 		then = it.question.answered(code, msg, rep.Body)
 	}
 	e.finish(l, it)
 	e.schedule(l)
 	return then
+}
+
+// delivered counts an event that was accepted in its turn.
+func (e *Endpoint) delivered(r *journal.Record) {
+	e.stats.Delivered++
+	if e.deps.Observer.Delivered != nil {
+		e.deps.Observer.Delivered(e.name, r.Type, r.Time)
+	}
+}
+
+// gone disables a URL.
+func (e *Endpoint) gone(t *target) (why string) {
+	if !t.gone {
+		t.gone = true
+		e.log.Error("a receiver answered 410: its URL is disabled until the configuration is reloaded", "url", t.shown)
+	}
+	return "the receiver answered 410"
 }
 
 // up notes that the receiver answers; lanes that waited for it go on.
@@ -288,7 +331,7 @@ func (e *Endpoint) up(t *target, now time.Time, latency time.Duration) {
 	t.waiting = fifo{}
 	for l := waiting.pop(); l != nil; l = waiting.pop() {
 		if l.failSince.After(t.lastGood) { // it was the receiver, not the lane
-			l.failSince, l.attempts, l.cuts = time.Time{}, 0, 0
+			l.failSince, l.attempts, l.cuts, l.apart, l.single = time.Time{}, 0, 0, 0, 0
 		}
 		e.schedule(l)
 	}
@@ -347,7 +390,11 @@ func (e *Endpoint) failed(a *attempt, class webhook.Class, why string, retryAfte
 	case a.cut && l.cuts == l.attempts: // it has not failed by itself
 		e.delay(l, cutDelay<<min(l.cuts-1, 10))
 	default:
-		e.delay(l, e.delayOf(l.attempts, retryAfter))
+		n := l.attempts
+		if e.cfg.Batch > 0 {
+			n -= l.cuts // what failed in company
+		}
+		e.delay(l, e.delayOf(n, retryAfter))
 	}
 	return nil
 }

@@ -65,6 +65,63 @@ func Parse(body []byte) (*Body, error) {
 	if raw == nil {
 		return nil, errors.New("ordercheck: body is null")
 	}
+	b, err := read(body)
+	if err != nil {
+		return nil, err
+	}
+	env, ok := raw["event"]
+	if !ok {
+		return b, ErrNoEnvelope
+	}
+	if err := b.envelope(env); err != nil {
+		return nil, err
+	}
+	return b, b.finish(body, raw)
+}
+
+// ParseCloudEvents reads a request in one of the CloudEvents forms: one event, or a batch.
+func ParseCloudEvents(body []byte, batch bool) ([]*Body, error) {
+	var list []event.CloudEvent
+	var err error
+	if batch {
+		list, err = event.ParseCloudEventBatch(body, event.BatchLimit{})
+	} else {
+		var ce event.CloudEvent
+		ce.Envelope, ce.HookIndex, ce.Body, err = event.ParseCloudEvent(body)
+		list = []event.CloudEvent{ce}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ordercheck: %w", err)
+	}
+	out := make([]*Body, 0, len(list))
+	for i := range list {
+		b, err := fromCloudEvent(&list[i])
+		if err != nil {
+			return nil, fmt.Errorf("event %d: %w", i+1, err)
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+func fromCloudEvent(ce *event.CloudEvent) (*Body, error) {
+	b, err := read(ce.Body)
+	if err != nil {
+		return nil, err
+	}
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(ce.Body, &raw); err != nil {
+		return nil, fmt.Errorf("ordercheck: data: %w", err)
+	}
+	if !b.HasIndex || b.Index != ce.HookIndex {
+		return nil, fmt.Errorf("ordercheck: hookindex is %d, hook_index %d", ce.HookIndex, b.Index)
+	}
+	b.Event, b.Late, b.Replay, b.Gaps = ce.Envelope, ce.Envelope.Late, ce.Envelope.Replay, slices.Clone(ce.Envelope.Gap)
+	return b, b.finish(ce.Body, raw)
+}
+
+// read reads the members that the hooks have.
+func read(body []byte) (*Body, error) {
 	var m members
 	if err := json.Unmarshal(body, &m); err != nil {
 		return nil, fmt.Errorf("ordercheck: body: %w", err)
@@ -76,22 +133,20 @@ func Parse(body []byte) (*Body, error) {
 	if m.Index != nil {
 		b.Index, b.HasIndex = *m.Index, true
 	}
-	env, ok := raw["event"]
-	if !ok {
-		return b, ErrNoEnvelope
-	}
-	if err := b.envelope(env); err != nil {
-		return nil, err
-	}
+	return b, nil
+}
+
+// finish takes what a gap notice names, and the digest.
+func (b *Body) finish(body []byte, raw map[string]json.RawMessage) error {
 	if b.Event.Type == event.OnEventGap {
 		var g event.Gap
 		if err := json.Unmarshal(body, &g); err != nil {
-			return nil, fmt.Errorf("ordercheck: gap notice: %w", err)
+			return fmt.Errorf("ordercheck: gap notice: %w", err)
 		}
 		b.Gaps = append(b.Gaps, g)
 	}
 	b.digest = digest(raw, b.Event)
-	return b, nil
+	return nil
 }
 
 func (b *Body) envelope(raw json.RawMessage) error {

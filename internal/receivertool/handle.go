@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 	"time"
 
@@ -32,7 +33,9 @@ type Received struct {
 	Late      bool `json:"late,omitempty"`
 	Plain     bool `json:"plain,omitempty"`
 	// Latency since the event was raised, for accepted events with a seq.
-	Latency    time.Duration          `json:"latency_ns,omitempty"`
+	Latency time.Duration `json:"latency_ns,omitempty"`
+	// Batch is the number of events in its request, if there were several.
+	Batch      int                    `json:"batch,omitempty"`
 	Violations []ordercheck.Violation `json:"violations,omitempty"`
 	// Body is the whole body as it came; Parsed is what was read of it.
 	Body   json.RawMessage  `json:"body"`
@@ -46,9 +49,10 @@ func (r *Receiver) handle(w http.ResponseWriter, req *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer r.running.Done()
+	form := formOf(req.Header.Get("Content-Type"))
 	hook, ok := hookOf(req.URL.Path)
 	switch {
-	case !ok:
+	case !ok && form == hookForm:
 		r.refuse(w, http.StatusNotFound, "the last element of the path is not the name of a hook")
 		return
 	case req.Method != http.MethodPost:
@@ -56,22 +60,84 @@ func (r *Receiver) handle(w http.ResponseWriter, req *http.Request) {
 		r.refuse(w, http.StatusMethodNotAllowed, "hooks are sent by POST")
 		return
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(w, req.Body, MaxBody))
+	most := int64(MaxBody)
+	if form == batchForm {
+		most = event.DefaultBatchBytes
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(w, req.Body, most))
 	if err != nil {
 		r.unread(w, err)
 		return
 	}
 	// The time limit was for reading; when it strikes later it looks like a sender who went away.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	body, err := ordercheck.Parse(raw)
-	plain := errors.Is(err, ordercheck.ErrNoEnvelope)
-	if err != nil && !plain {
+	list, err := read(form, hook, raw)
+	if err != nil {
 		res := r.checker.Unreadable(hook, err)
 		r.print.violations(res.Violations)
 		r.refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	r.treat(req.Context(), w, start, Received{Hook: hook, Plain: plain, Body: raw, Parsed: body})
+	if form == batchForm {
+		r.count(func(s *Snapshot) { s.Batches++; s.Requests += len(list) - 1 })
+	}
+	r.treat(req.Context(), w, start, list)
+}
+
+// form of a request.
+type form uint8
+
+const (
+	hookForm  form = iota // the hook's body, with or without its event member
+	eventForm             // one CloudEvent, structured mode
+	batchForm             // a batch of them
+)
+
+func formOf(contentType string) form {
+	media, _, _ := mime.ParseMediaType(contentType) // what can't be read is no CloudEvent
+	switch media {
+	case event.ContentTypeCloudEvent:
+		return eventForm
+	case event.ContentTypeCloudEventBatch:
+		return batchForm
+	}
+	return hookForm
+}
+
+// errEmpty says that a batch has no event: no sender has a reason to send it.
+var errEmpty = errors.New("the batch is empty")
+
+// read reads the events of a request. The hook of a CloudEvent is its type, not the path.
+func read(f form, hook event.Type, raw []byte) ([]Received, error) {
+	if f == hookForm {
+		body, err := ordercheck.Parse(raw)
+		plain := errors.Is(err, ordercheck.ErrNoEnvelope)
+		if err != nil && !plain {
+			return nil, err
+		}
+		return []Received{{Hook: hook, Plain: plain, Body: raw, Parsed: body}}, nil
+	}
+	bodies, err := ordercheck.ParseCloudEvents(raw, f == batchForm)
+	if err != nil {
+		return nil, err
+	}
+	if len(bodies) == 0 {
+		return nil, errEmpty
+	}
+	objects := []json.RawMessage{raw}
+	if f == batchForm {
+		if err := json.Unmarshal(raw, &objects); err != nil {
+			return nil, err
+		}
+	}
+	list := make([]Received, len(bodies))
+	for i, b := range bodies {
+		list[i] = Received{Hook: b.Event.Type, Body: objects[i], Parsed: b}
+		if len(bodies) > 1 {
+			list[i].Batch = len(bodies)
+		}
+	}
+	return list, nil
 }
 
 // unread answers a request whose body could not be read.
@@ -94,35 +160,55 @@ func (r *Receiver) refuse(w http.ResponseWriter, status int, msg string) {
 	r.answer(w, status, string(answer))
 }
 
-// treat lets the fate of a request take its course.
-func (r *Receiver) treat(ctx context.Context, w http.ResponseWriter, start time.Time, got Received) {
-	f := r.fate(&got)
-	got.Attempt = f.attempt
+// treat lets the fate of a request take its course: that of the worst of its events.
+func (r *Receiver) treat(ctx context.Context, w http.ResponseWriter, start time.Time, list []Received) {
+	var f fate
+	for i := range list {
+		one := r.fate(&list[i])
+		list[i].Attempt = one.attempt
+		f.hang, f.fail, f.delay = f.hang || one.hang, f.fail || one.fail, max(f.delay, one.delay)
+	}
 	if f.hang {
-		got.Outcome = Hung
-		r.told(got)
+		r.toldAll(list, Hung)
 		r.wait(ctx, maxHang)
 		panic(http.ErrAbortHandler)
 	}
 	if !r.wait(ctx, f.delay) {
-		got.Outcome = Abandoned
-		r.told(got)
+		r.toldAll(list, Abandoned)
 		panic(http.ErrAbortHandler)
 	}
 	// The end is taken before the answer is written: the sender may go on before this function does.
-	d := ordercheck.Delivery{Body: got.Parsed, Hook: got.Hook, Start: start, Finish: time.Now()}
-	if f.fail {
-		got.Outcome = Failed
-		if !got.Plain {
+	finish := time.Now()
+	keys := map[string]bool{}
+	for i := range list {
+		got := &list[i]
+		d := ordercheck.Delivery{Body: got.Parsed, Hook: got.Hook, Start: start, Finish: finish}
+		if key := got.Parsed.Event.Stream; keys[key] {
+			d.Start = time.Time{} // it came with the one before it
+		} else {
+			keys[key] = true
+		}
+		switch {
+		case !f.fail:
+			r.accept(d, got)
+		case !got.Plain:
 			got.Violations = r.checker.Rejected(d).Violations
 		}
-		r.told(got)
+	}
+	if f.fail {
+		r.toldAll(list, Failed)
 		r.answer(w, http.StatusInternalServerError, `{"code":-1,"msg":"failed on purpose"}`)
 		return
 	}
-	r.accept(d, &got)
-	r.told(got)
-	r.answer(w, http.StatusOK, r.cfg.reply(got.Hook))
+	r.toldAll(list, Accepted)
+	r.answer(w, http.StatusOK, r.cfg.reply(list[0].Hook))
+}
+
+func (r *Receiver) toldAll(list []Received, outcome string) {
+	for i := range list {
+		list[i].Outcome = outcome
+		r.told(list[i])
+	}
 }
 
 // fate counts the attempt and decides what happens to it.
@@ -134,7 +220,6 @@ func (r *Receiver) fate(got *Received) fate {
 }
 
 func (r *Receiver) accept(d ordercheck.Delivery, got *Received) {
-	got.Outcome = Accepted
 	if got.Plain {
 		return
 	}

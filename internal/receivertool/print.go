@@ -180,6 +180,9 @@ func (p printer) notes(got *Received) []string {
 	case Abandoned:
 		add(yellow, "-> the sender gave up")
 	}
+	if got.Batch > 0 {
+		add(dim, fmt.Sprintf("batch of %d", got.Batch))
+	}
 	if got.Attempt > 1 && b.Event.Seq != 0 {
 		add(dim, fmt.Sprintf("attempt %d", got.Attempt))
 	}

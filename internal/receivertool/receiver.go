@@ -19,7 +19,8 @@ var ErrClosed = errors.New("receivertool: closed")
 
 // Limits of the HTTP server.
 const (
-	// MaxBody is the largest body that is accepted; a larger one is answered 413.
+	// MaxBody is the largest body that is accepted; a larger one is answered 413. Of a batch it is
+	// event.DefaultBatchBytes.
 	MaxBody = 1 << 20
 
 	maxHeader     = 64 << 10
@@ -54,8 +55,10 @@ type Receiver struct {
 
 // Snapshot holds the counters of a receiver.
 type Snapshot struct {
-	// Requests counts all; each of them is counted once more below.
+	// Requests counts all, a batch once for each of its events; each is counted once more below.
 	Requests int `json:"requests"`
+	// Batches counts the requests that are batches.
+	Batches int `json:"batches,omitempty"`
 	// Accepted were answered with success, Failed with 500 on purpose, Hung never on purpose. Abandoned: the sender
 	// went away first, or the receiver went down. Refused could not be read (400, 404, 405, 413).
 	Accepted  int `json:"accepted"`

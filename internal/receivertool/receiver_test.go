@@ -158,6 +158,88 @@ func TestOrderIsChecked(t *testing.T) {
 	}
 }
 
+// cloudEvent is a register as CloudEvent.
+func cloudEvent(stream string, seq uint64) []byte {
+	prev := seq - 1
+	e := event.Envelope{
+		ID: fmt.Sprintf("ce-%s-%d", stream, seq), Type: event.OnStreamChanged, Source: "srv", Incarnation: "i",
+		Epoch: 1767319445678, Stream: stream, Publication: "p", Seq: seq, Prev: &prev,
+		Time: time.Unix(1767319446, int64(seq)).UTC(),
+	}
+	return event.AppendCloudEvent(nil, &e, seq, fmt.Appendf(nil, `{"schema":"s%d","regist":true}`, seq))
+}
+
+func postAs(t *testing.T, c *http.Client, url, contentType string, body []byte) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", contentType)
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
+
+// CloudEvents are read at any path, alone and in batches; a batch is judged event by event and counted so.
+func TestCloudEvents(t *testing.T) {
+	var out buffer
+	r := start(t, Config{Out: &out})
+	c := client(t)
+	url := "http://" + r.Addr() + "/any/path"
+	batch := func(events ...[]byte) []byte { return []byte("[" + string(bytes.Join(events, []byte(","))) + "]") }
+	const one, many = "application/cloudevents+json; charset=utf-8", "application/cloudevents-batch+json"
+	for _, tt := range []struct {
+		contentType string
+		body        []byte
+		status      int
+	}{
+		{one, cloudEvent("v/a/x", 1), 200},
+		{many, batch(cloudEvent("v/a/x", 2), cloudEvent("v/a/x", 3), cloudEvent("v/a/y", 1)), 200},
+		{many, batch(cloudEvent("v/a/y", 1), cloudEvent("v/a/y", 2)), 200},
+		{many, batch(cloudEvent("v/a/z", 2), cloudEvent("v/a/z", 1)), 200}, // out of order
+		{many, batch(), 400},
+		{many, cloudEvent("v/a/x", 4), 400},
+		{one, []byte(`{}`), 400},
+		{"application/json", cloudEvent("v/a/x", 4), 404},
+	} {
+		if got := postAs(t, c, url, tt.contentType, tt.body); got != tt.status {
+			t.Errorf("%s %s: %d, want %d", tt.contentType, tt.body, got, tt.status)
+		}
+	}
+	s, rep := r.Snapshot(), r.Checker().Report()
+	if s.Accepted != 8 || s.Batches != 3 || s.Refused != 4 || s.Requests != 12 || rep.Duplicates != 1 || rep.Events != 7 ||
+		rep.Violations[ordercheck.OutOfOrder] != 1 || rep.Violations[ordercheck.Overlap] != 0 {
+		t.Errorf("%+v %s", s, rep)
+	}
+	if text := out.String(); !strings.Contains(text, "batch of 3") || !strings.Contains(text, "register s3") {
+		t.Errorf("printed\n%s", text)
+	}
+}
+
+// A batch fails as a whole.
+func TestBatchFailsAsAWhole(t *testing.T) {
+	r := start(t, Config{Faults: Faults{FailRate: 0.3}, Seed: 3})
+	c := client(t)
+	body := []byte("[")
+	for i := range 30 {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, cloudEvent(fmt.Sprintf("v/a/%d", i), 1)...)
+	}
+	body = append(body, ']')
+	if got := postAs(t, c, "http://"+r.Addr(), "application/cloudevents-batch+json", body); got != 500 {
+		t.Errorf("status %d", got)
+	}
+	if s := r.Snapshot(); s.Failed != 30 || s.Accepted != 0 || r.Checker().Report().Events != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestFailures(t *testing.T) {
 	outcomes := func(seed uint64) (list []string) {
 		r := start(t, Config{Faults: Faults{FailRate: 0.5}, Seed: seed, OnEvent: func(got Received) {

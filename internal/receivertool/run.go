@@ -86,6 +86,9 @@ func (p printer) summary(sum Summary) {
 		"\n%d requests: %d accepted (%d decisions), %d failed and %d left hanging on purpose, %d abandoned, %d refused",
 		s.Requests, s.Accepted, s.Decisions, s.Failed, s.Hung, s.Abandoned, s.Refused,
 	))
+	if s.Batches > 0 {
+		p.line(p.out, fmt.Sprintf("%d batches; each event of them counts as a request", s.Batches))
+	}
 	if s.Plain > 0 {
 		p.line(p.out, fmt.Sprintf("%d carry no order fields (not from Hookline): nothing could be checked", s.Plain))
 	}

@@ -212,6 +212,7 @@ func configs(c *config.Config) map[string]delivery.Config {
 		cfg := base
 		cfg.Name, cfg.URLs, cfg.Streams, cfg.History = x.Name, x.URLs, x.Streams, x.History
 		cfg.Format, cfg.Rate, cfg.Paused, cfg.Schemas = delivery.Format(x.Format), x.Rate, x.Paused, nil
+		cfg.Batch, cfg.BatchBytes, cfg.BatchWait = x.Batch, x.BatchBytes, x.BatchWait
 		cfg.Header = headerOf(x.Header)
 		cfg.Signer = signer(x.Secrets)
 		if x.Timeout > 0 {
