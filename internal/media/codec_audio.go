@@ -12,7 +12,8 @@ type AACConfig struct {
 	SampleRate    int // of the core, in Hz
 	Channels      int // of the core, 0 when the configuration does not say
 	SBR, PS       bool
-	ExtensionRate int // of the decoded sound with SBR, in Hz
+	ExtensionRate int  // of the decoded sound with SBR, in Hz
+	ShortFrames   bool // 960 samples at the core rate instead of 1024
 }
 
 // OutputRate is the sample rate of the decoded sound in Hz.
@@ -67,7 +68,7 @@ func ParseAACConfig(b []byte) (AACConfig, error) {
 		return c, fmt.Errorf("AudioSpecificConfig: %w", ErrBadConfig)
 	}
 	if aacGeneral(c.ObjectType) {
-		n := aacSpecific(&r, c.ObjectType, channels)
+		n := c.specific(&r, channels)
 		if channels == 0 {
 			c.Channels = n
 		}
@@ -118,9 +119,10 @@ func aacGeneral(t int) bool {
 	return t >= 1 && t <= 7 && t != aotSBR || t >= aotERLC && t <= aotERLD && t != 18
 }
 
-// aacSpecific reads GASpecificConfig (4.4.1) and returns the number of channels of its program_config_element.
-func aacSpecific(r *bitReader, t, channels int) int {
-	r.skip(1)     // frameLengthFlag
+// specific reads GASpecificConfig (4.4.1) and returns the number of channels of its program_config_element.
+func (c *AACConfig) specific(r *bitReader, channels int) int {
+	t := c.ObjectType
+	c.ShortFrames = r.flag()
 	if r.flag() { // dependsOnCoreCoder
 		r.skip(14)
 	}
