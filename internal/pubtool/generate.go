@@ -45,7 +45,7 @@ func generate(bitrate int) (*generated, error) {
 		return nil, fmt.Errorf("sample: %w", err)
 	}
 	g := &generated{start: []message{
-		{typ: rtmp.TypeDataAMF0, body: setDataFrame(flv.AppendMetadataBody(nil, nil, tracks))},
+		{typ: rtmp.TypeDataAMF0, body: setDataFrame(flv.AppendMetadataBody(nil, nil, tracks, true))},
 	}}
 	for _, t := range tracks {
 		body := flv.AppendSequenceHeader(nil, t, true)

@@ -419,7 +419,7 @@ func (c *Client) WriteTag(typ MessageType, timestamp uint32, body []byte) error 
 
 // WriteMetadata announces the tracks that will come.
 func (c *Client) WriteMetadata(tracks ...*media.Track) error {
-	body := flv.AppendMetadataBody(amf.AppendString(nil, "@setDataFrame"), nil, tracks)
+	body := flv.AppendMetadataBody(amf.AppendString(nil, "@setDataFrame"), nil, tracks, c.enhanced)
 	return c.WriteTag(TypeDataAMF0, 0, body)
 }
 

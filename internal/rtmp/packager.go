@@ -13,8 +13,9 @@ const FormatName = "rtmp"
 // for all viewers because they share their wire bytes.
 const ChunkSize = 60000
 
-// Formats returns the wire formats of this package for the hub. enhanced says how H.265 is announced: as Enhanced RTMP
-// ("hvc1", the default of rtmp.enhanced), or by the unofficial codec id 12 that older players know.
+// Formats returns the wire formats of this package for the hub. enhanced says how codecs are announced that Adobe gave no
+// id: by the FourCC of Enhanced RTMP ("hvc1", "av01"; the default of rtmp.enhanced), or by the unofficial ids that older
+// players know.
 func Formats(enhanced bool) []stream.Format {
 	return []stream.Format{{
 		Name:   FormatName,
@@ -31,6 +32,7 @@ type packager struct {
 }
 
 func newPackager(p stream.Program, enhanced bool) *packager {
+	p.Tracks = flv.Carried(p.Tracks)
 	return &packager{program: p, enhanced: enhanced}
 }
 
@@ -39,13 +41,14 @@ func (p *packager) Start() []byte { return p.announce(nil, 0) }
 
 // Change implements stream.Packager.
 func (p *packager) Change(dst []byte, program stream.Program) []byte {
+	program.Tracks = flv.Carried(program.Tracks)
 	p.program = program
 	return p.announce(dst, p.last)
 }
 
 func (p *packager) announce(dst []byte, timestamp uint32) []byte {
 	dst, body := beginMessage(dst, csidData, TypeDataAMF0, mediaStreamID, timestamp)
-	dst = flv.AppendMetadataBody(dst, p.program.Metadata, p.program.Tracks)
+	dst = flv.AppendMetadataBody(dst, p.program.Metadata, p.program.Tracks, p.enhanced)
 	dst = endMessage(dst, body, timestamp, ChunkSize)
 	for _, t := range p.program.Tracks {
 		dst = appendSequenceHeader(dst, t, timestamp, p.enhanced)
@@ -55,7 +58,7 @@ func (p *packager) announce(dst []byte, timestamp uint32) []byte {
 
 // Append implements stream.Packager.
 func (p *packager) Append(dst []byte, f *media.Frame) []byte {
-	if f.Config {
+	if f.Config || !flv.Carries(f.Track.Codec) {
 		return dst // Change announces it
 	}
 	p.last = flv.Millis(f.DTS)

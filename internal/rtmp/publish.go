@@ -34,6 +34,7 @@ type publication struct {
 	demux     flv.Demuxer
 	clock     unwrapper
 	badBodies uint64
+	ignoring  bool // additional tracks; it was said
 	key       string
 }
 
@@ -201,6 +202,7 @@ func (s *session) publish(p *publication, m Message) error {
 	if err != nil {
 		s.bad(p, m, err)
 	}
+	s.sayIgnored(p)
 	for _, f := range frames {
 		if err := p.publisher.WriteFrame(f); err != nil {
 			return fmt.Errorf("rtmp: publish: %w", err)
@@ -213,6 +215,17 @@ func (s *session) publish(p *publication, m Message) error {
 func (s *session) bad(p *publication, m Message, err error) {
 	if p.badBodies++; p.badBodies == 1 {
 		s.log.Warn("RTMP message can't be used", "stream", p.key, "type", int(m.Type), "error", err)
+	}
+}
+
+// sayIgnored says once that the publisher sends tracks that are not carried.
+func (s *session) sayIgnored(p *publication) {
+	if p.ignoring {
+		return
+	}
+	if n, what := p.demux.Ignored(); n > 0 {
+		p.ignoring = true
+		s.log.Warn("RTMP publisher sends more tracks than one of each kind: only track 0 is carried", "stream", p.key, "first", what)
 	}
 }
 
@@ -243,8 +256,9 @@ func (s *session) endPublication(reason fact.EndReason) {
 	}
 	_ = s.release(p) // the publication ends anyway
 	p.publisher.Close(reason)
+	ignored, _ := p.demux.Ignored()
 	s.log.Info("RTMP publisher ended", "stream", p.key, "reason", string(reason),
-		"bytes", p.bytes.Load(), "bad_messages", p.badBodies, "undecodable", p.demux.Dropped())
+		"bytes", p.bytes.Load(), "bad_messages", p.badBodies, "undecodable", p.demux.Dropped(), "other_tracks", ignored)
 }
 
 // unwrapper makes durations of 32-bit time stamps that wrap after 49.7 days and may step back.

@@ -18,7 +18,7 @@ var (
 // UnsupportedError names a codec that Hookline can't carry.
 type UnsupportedError struct {
 	Kind media.Kind
-	Name string // "Speex", "FourCC av01"
+	Name string // "Speex", "FourCC vvc1"
 }
 
 // Error implements error.
@@ -33,8 +33,12 @@ const (
 
 // Legacy video codec ids, lower four bits of the first byte of a video body.
 const (
-	videoAVC  = 7
-	videoHEVC = 12 // not Adobe's: what Chinese encoders, CDNs and ZLMediaKit agreed on
+	videoAVC = 7
+	// Not Adobe's: what Chinese encoders, CDNs and ZLMediaKit agreed on.
+	videoHEVC = 12
+	videoAV1  = 13
+	videoVP8  = 14
+	videoVP9  = 15
 )
 
 // Legacy sound formats, upper four bits of the first byte of an audio body (E.4.2.1).
@@ -63,6 +67,7 @@ const (
 	exVideoFramesX  = 3 // coded frames whose composition time is 0 and absent
 	exVideoMetadata = 4
 	exAudioChannels = 4
+	exVideoTSStart  = 5 // an AV1 video descriptor of MPEG-TS; the sequence header is in band then
 	exAudioMulti    = 5
 	exVideoMulti    = 6
 	exModEx         = 7
@@ -87,7 +92,73 @@ const (
 	fourAAC  fourCC = 'm'<<24 | 'p'<<16 | '4'<<8 | 'a'
 	fourOpus fourCC = 'O'<<24 | 'p'<<16 | 'u'<<8 | 's'
 	fourMP3  fourCC = '.'<<24 | 'm'<<16 | 'p'<<8 | '3'
+	fourVP8  fourCC = 'v'<<24 | 'p'<<16 | '0'<<8 | '8'
+	fourVP9  fourCC = 'v'<<24 | 'p'<<16 | '0'<<8 | '9'
+	fourAV1  fourCC = 'a'<<24 | 'v'<<16 | '0'<<8 | '1'
+	fourFLAC fourCC = 'f'<<24 | 'L'<<16 | 'a'<<8 | 'C'
+	fourAC3  fourCC = 'a'<<24 | 'c'<<16 | '-'<<8 | '3'
+	fourEAC3 fourCC = 'e'<<24 | 'c'<<16 | '-'<<8 | '3'
 )
+
+// FourCCs returns the FourCCs of Enhanced RTMP that are read and written, for the capabilities of a connection.
+func FourCCs(k media.Kind) []string {
+	if k == media.Video {
+		return []string{"avc1", "hvc1", "vp08", "vp09", "av01"}
+	}
+	return []string{"mp4a", "Opus", "fLaC", "ac-3", "ec-3", ".mp3"}
+}
+
+// Carries says that tracks of codec c can be written.
+func Carries(c media.Codec) bool { return c != media.JPEG && c != media.L16 }
+
+// forms returns how a codec is written: its legacy id and its FourCC, 0 where there is none.
+func forms(c media.Codec) (legacy byte, four fourCC) {
+	switch c {
+	case media.H264:
+		return videoAVC, fourAVC
+	case media.H265:
+		return videoHEVC, fourHEVC
+	case media.AV1:
+		return videoAV1, fourAV1
+	case media.VP8:
+		return videoVP8, fourVP8
+	case media.VP9:
+		return videoVP9, fourVP9
+	case media.AAC:
+		return soundAAC, fourAAC
+	case media.PCMA:
+		return soundALaw, 0
+	case media.PCMU:
+		return soundMuLaw, 0
+	case media.MP3:
+		return soundMP3, fourMP3
+	case media.Opus:
+		return soundOpus, fourOpus
+	case media.FLAC:
+		return 0, fourFLAC
+	case media.AC3:
+		return 0, fourAC3
+	case media.EAC3:
+		return 0, fourEAC3
+	default:
+		return 0, 0
+	}
+}
+
+// written returns the FourCC by which codec c is written, 0 where it is by its legacy id: what Adobe gave an id keeps it,
+// since every player reads it, the rest is as asked if it has both.
+func written(c media.Codec, enhanced bool) fourCC {
+	legacy, four := forms(c)
+	switch c {
+	case media.H264, media.AAC, media.PCMA, media.PCMU, media.MP3:
+		return 0
+	default:
+		if legacy != 0 && !enhanced {
+			return 0
+		}
+		return four
+	}
+}
 
 // codec returns the codec of f when it is of kind k.
 func (f fourCC) codec(k media.Kind) (media.Codec, error) {
@@ -103,6 +174,18 @@ func (f fourCC) codec(k media.Kind) (media.Codec, error) {
 		c = media.Opus
 	case fourMP3:
 		c = media.MP3
+	case fourVP8:
+		c = media.VP8
+	case fourVP9:
+		c = media.VP9
+	case fourAV1:
+		c = media.AV1
+	case fourFLAC:
+		c = media.FLAC
+	case fourAC3:
+		c = media.AC3
+	case fourEAC3:
+		c = media.EAC3
 	default:
 		return 0, &UnsupportedError{k, f.String()}
 	}
@@ -134,8 +217,6 @@ func videoName(id byte) string {
 		return "On2 VP6"
 	case 6:
 		return "Screen video 2"
-	case 13:
-		return "AV1 (legacy id 13)"
 	}
 	return fmt.Sprintf("video codec id %d", id)
 }

@@ -18,14 +18,16 @@ type Demuxer struct {
 	fps          float64
 	dropped      uint64
 	ignored      uint64
+	refused      string
 	out          [2]*media.Frame // backs the results
 }
 
 // Dropped counts the bodies that gave no frame because their codec's configuration had not come yet.
 func (d *Demuxer) Dropped() uint64 { return d.dropped }
 
-// Ignored counts the bodies of additional tracks, which are left out.
-func (d *Demuxer) Ignored() uint64 { return d.ignored }
+// Ignored counts the bodies of additional tracks, which are left out: of a multitrack publisher only track 0 is carried.
+// what names the kind, the codec and the number of the first one, as far as it is known.
+func (d *Demuxer) Ignored() (n uint64, what string) { return d.ignored, d.refused }
 
 // Tracks returns the current tracks, video first.
 func (d *Demuxer) Tracks() []*media.Track {
@@ -73,6 +75,12 @@ func (d *Demuxer) Video(ts time.Duration, body []byte) ([]*media.Frame, error) {
 		codec = media.H264
 	case videoHEVC:
 		codec = media.H265
+	case videoAV1:
+		codec = media.AV1
+	case videoVP8:
+		codec = media.VP8
+	case videoVP9:
+		codec = media.VP9
 	default:
 		return nil, &UnsupportedError{media.Video, videoName(id)}
 	}
@@ -86,7 +94,7 @@ func (d *Demuxer) Video(ts time.Duration, body []byte) ([]*media.Frame, error) {
 	case packetConfig:
 		return d.videoSequence(ts, codec, body[5:])
 	case packetData:
-		return d.picture(ts, codec, frameType == frameKey, signed24(body[2:]), body[5:])
+		return d.picture(ts, codec, frameType == frameKey, ts+signed24(body[2:]), body[5:])
 	case packetEnd:
 		return nil, nil
 	}
@@ -97,26 +105,31 @@ func (d *Demuxer) videoEnhanced(ts time.Duration, body []byte) ([]*media.Frame, 
 	frameType := body[0] >> 4 & 7
 	p, ok, err := parseEnhanced(body, media.Video)
 	if err != nil || !ok {
-		d.countIgnored(err)
+		d.ignore(media.Video, p, err)
 		return nil, err
 	}
-	if p.typ == exVideoMetadata || frameType == frameCommand || p.typ == exSequenceEnd {
+	if p.typ == exVideoMetadata || frameType == frameCommand || p.typ == exSequenceEnd || p.typ == exVideoTSStart {
 		return nil, nil
 	}
 	codec, err := p.codec.codec(media.Video)
 	if err != nil {
 		return nil, err
 	}
+	pts := ts + p.nano
 	switch p.typ {
 	case exSequenceStart:
 		return d.videoSequence(ts, codec, p.data)
 	case exCodedFrames:
-		if len(p.data) < 3 {
-			return nil, fmt.Errorf("enhanced video body: %w", ErrTruncated)
+		if codec == media.H264 || codec == media.H265 { // the others are never reordered
+			if len(p.data) < 3 {
+				return nil, fmt.Errorf("enhanced video body: %w", ErrTruncated)
+			}
+			pts += signed24(p.data)
+			p.data = p.data[3:]
 		}
-		return d.picture(ts, codec, frameType == frameKey, signed24(p.data), p.data[3:])
+		return d.picture(ts, codec, frameType == frameKey, pts, p.data)
 	case exVideoFramesX:
-		return d.picture(ts, codec, frameType == frameKey, 0, p.data)
+		return d.picture(ts, codec, frameType == frameKey, pts, p.data)
 	}
 	return nil, fmt.Errorf("enhanced video packet type %d: %w", p.typ, ErrMalformed)
 }
@@ -147,8 +160,8 @@ func (d *Demuxer) setVideo(t *media.Track) *media.Track {
 }
 
 // picture takes one access unit.
-func (d *Demuxer) picture(ts time.Duration, codec media.Codec, flagged bool, cts time.Duration, data []byte) ([]*media.Frame, error) {
-	data, err := d.lengthPrefixed(data)
+func (d *Demuxer) picture(ts time.Duration, codec media.Codec, flagged bool, pts time.Duration, data []byte) ([]*media.Frame, error) {
+	data, err := d.accessUnit(codec, data)
 	if err != nil {
 		return nil, fmt.Errorf("flv: %w", err)
 	}
@@ -168,7 +181,7 @@ func (d *Demuxer) picture(ts time.Duration, codec media.Codec, flagged bool, cts
 		return out, nil
 	}
 	f := &media.Frame{
-		Track: d.video, DTS: ts, PTS: ts + cts, Data: data,
+		Track: d.video, DTS: ts, PTS: pts, Data: data,
 		// The publisher's word counts beside the NAL units: an open GOP without IDR starts at a recovery point.
 		Key: key || flagged && pictures,
 	}
@@ -177,6 +190,12 @@ func (d *Demuxer) picture(ts time.Duration, codec media.Codec, flagged bool, cts
 
 // inBand returns the track that data's own parameter sets make of the current one: the same when they change nothing.
 func (d *Demuxer) inBand(codec media.Codec, data []byte) *media.Track {
+	if codec != media.H264 && codec != media.H265 {
+		if t := media.FrameTrack(d.video, codec, data); t != nil {
+			return t
+		}
+		return d.video
+	}
 	sets := media.FindParameterSets(codec, data)
 	if d.video != nil && d.video.Codec == codec {
 		return d.video.WithParameterSets(sets)
@@ -185,6 +204,18 @@ func (d *Demuxer) inBand(codec media.Codec, data []byte) *media.Track {
 		return t
 	}
 	return d.video
+}
+
+// accessUnit returns data in the form of a Frame.
+func (d *Demuxer) accessUnit(codec media.Codec, data []byte) ([]byte, error) {
+	switch codec {
+	case media.H264, media.H265:
+		return d.lengthPrefixed(data)
+	case media.AV1:
+		return media.TrimAV1(data), nil
+	default:
+		return data, nil
+	}
 }
 
 // lengthPrefixed returns data with 4-byte NAL unit lengths. Some encoders send Annex B against the rules.
@@ -209,10 +240,17 @@ func configFrame(ts time.Duration, t *media.Track) *media.Frame {
 	return &media.Frame{Track: t, DTS: ts, PTS: ts, Config: true}
 }
 
-// countIgnored counts a body that was left out without an error.
-func (d *Demuxer) countIgnored(err error) {
-	if err == nil {
-		d.ignored++
+// ignore counts a body that was left out without an error.
+func (d *Demuxer) ignore(k media.Kind, p enhanced, err error) {
+	if err != nil {
+		return
+	}
+	if d.ignored++; d.ignored == 1 {
+		name := "audio"
+		if k == media.Video {
+			name = "video"
+		}
+		d.refused = fmt.Sprintf("%s track %d, %s", name, p.track, p.codec)
 	}
 }
 
@@ -226,6 +264,8 @@ func signed24(b []byte) time.Duration {
 type enhanced struct {
 	typ   byte
 	codec fourCC
+	track byte
+	nano  time.Duration // added to the presentation time
 	data  []byte
 }
 
@@ -234,9 +274,11 @@ func parseEnhanced(body []byte, kind media.Kind) (p enhanced, ok bool, err error
 	frameType := body[0] >> 4 & 7
 	p.typ, body = body[0]&0x0f, body[1:]
 	for p.typ == exModEx {
-		if p.typ, body, err = skipModEx(body); err != nil {
+		var nano time.Duration
+		if p.typ, nano, body, err = takeModEx(body); err != nil {
 			return p, false, err
 		}
+		p.nano += nano
 	}
 	multi := p.typ == exVideoMulti
 	if kind == media.Audio {
@@ -254,22 +296,30 @@ func parseEnhanced(body []byte, kind media.Kind) (p enhanced, ok bool, err error
 	return p, true, nil
 }
 
-// skipModEx skips one packet modifier and returns the packet type behind it.
-func skipModEx(b []byte) (typ byte, rest []byte, err error) {
+// takeModEx takes one packet modifier and returns the packet type behind it. The only one that is defined,
+// TimestampOffsetNano, is a number of nanoseconds below a millisecond; others are skipped, as they must be.
+func takeModEx(b []byte) (typ byte, nano time.Duration, rest []byte, err error) {
+	const timestampOffsetNano = 0
 	if len(b) < 1 {
-		return 0, nil, fmt.Errorf("ModEx: %w", ErrTruncated)
+		return 0, 0, nil, fmt.Errorf("ModEx: %w", ErrTruncated)
 	}
 	size, b := int(b[0])+1, b[1:]
 	if size == 256 {
 		if len(b) < 2 {
-			return 0, nil, fmt.Errorf("ModEx: %w", ErrTruncated)
+			return 0, 0, nil, fmt.Errorf("ModEx: %w", ErrTruncated)
 		}
 		size, b = int(binary.BigEndian.Uint16(b))+1, b[2:]
 	}
 	if len(b) < size+1 {
-		return 0, nil, fmt.Errorf("ModEx: %w", ErrTruncated)
+		return 0, 0, nil, fmt.Errorf("ModEx: %w", ErrTruncated)
 	}
-	return b[size] & 0x0f, b[size+1:], nil
+	if b[size]>>4 == timestampOffsetNano && size >= 3 {
+		nano = time.Duration(uint32(b[0])<<16 | uint32(b[1])<<8 | uint32(b[2]))
+		if nano >= time.Millisecond {
+			nano = 0
+		}
+	}
+	return b[size] & 0x0f, nano, b[size+1:], nil
 }
 
 func takeFourCC(b []byte) (fourCC, []byte, error) {
@@ -301,11 +351,10 @@ func (p enhanced) multitrack(b []byte) (_ enhanced, ok bool, err error) {
 				return p, false, err
 			}
 		}
-		var id byte
-		if id, p.data, b, err = takeTrack(b, kind != multiOne); err != nil {
+		if p.track, p.data, b, err = takeTrack(b, kind != multiOne); err != nil {
 			return p, false, err
 		}
-		if id == 0 {
+		if p.track == 0 {
 			return p, true, nil
 		}
 	}

@@ -60,7 +60,7 @@ func (d *Demuxer) mp3(ts time.Duration, data []byte) ([]*media.Frame, error) {
 func (d *Demuxer) audioEnhanced(ts time.Duration, body []byte) ([]*media.Frame, error) {
 	p, ok, err := parseEnhanced(body, media.Audio)
 	if err != nil || !ok {
-		d.countIgnored(err)
+		d.ignore(media.Audio, p, err)
 		return nil, err
 	}
 	if p.typ == exSequenceEnd || p.typ == exAudioChannels {
@@ -72,30 +72,69 @@ func (d *Demuxer) audioEnhanced(ts time.Duration, body []byte) ([]*media.Frame, 
 	}
 	switch p.typ {
 	case exSequenceStart:
-		if codec == media.MP3 {
+		if codec == media.MP3 || codec == media.AC3 || codec == media.EAC3 { // their frames say it all
 			return nil, nil
 		}
 		return d.audioSequence(ts, codec, p.data)
 	case exCodedFrames:
-		switch {
-		case codec == media.MP3:
-			return d.mp3(ts, p.data)
-		case codec == media.Opus && (d.audio == nil || d.audio.Codec != media.Opus):
-			return d.sound(ts, codec, media.OpusRate, 2, p.data)
-		}
-		return d.configured(ts, codec, p.data)
+		return delayed(p.nano)(d.soundFrame(ts, codec, p.data))
 	}
 	return nil, fmt.Errorf("enhanced audio packet type %d: %w", p.typ, ErrMalformed)
 }
 
+// delayed adds nano to the presentation time of the frames that carry something.
+func delayed(nano time.Duration) func([]*media.Frame, error) ([]*media.Frame, error) {
+	return func(frames []*media.Frame, err error) ([]*media.Frame, error) {
+		for _, f := range frames {
+			if !f.Config {
+				f.PTS += nano
+			}
+		}
+		return frames, err
+	}
+}
+
+// soundFrame takes the coded frames of an enhanced body.
+func (d *Demuxer) soundFrame(ts time.Duration, codec media.Codec, data []byte) ([]*media.Frame, error) {
+	switch codec {
+	case media.MP3:
+		return d.mp3(ts, data)
+	case media.Opus:
+		if d.audio == nil || d.audio.Codec != media.Opus {
+			return d.sound(ts, codec, media.OpusRate, 2, data)
+		}
+	case media.AC3, media.EAC3:
+		return d.synced(ts, codec, data)
+	default:
+	}
+	return d.configured(ts, codec, data)
+}
+
+// synced takes sync frames that describe themselves.
+func (d *Demuxer) synced(ts time.Duration, codec media.Codec, data []byte) ([]*media.Frame, error) {
+	out := d.out[:0]
+	if t := media.FrameTrack(d.audio, codec, data); t != nil && t != d.audio {
+		d.audio = t
+		out = append(out, configFrame(ts, t))
+	}
+	if len(data) == 0 {
+		return out, nil
+	}
+	if d.audio == nil || d.audio.Codec != codec {
+		d.dropped++
+		return out, nil
+	}
+	return append(out, &media.Frame{Track: d.audio, DTS: ts, PTS: ts, Data: data}), nil
+}
+
 // audioSequence takes a codec configuration.
 func (d *Demuxer) audioSequence(ts time.Duration, codec media.Codec, config []byte) ([]*media.Frame, error) {
-	if d.audio != nil && d.audio.Codec == codec && bytes.Equal(d.audio.Config, config) {
-		return nil, nil
-	}
 	t, err := media.NewAudioTrack(codec, config, 0, 0, 0)
 	if err != nil {
 		return nil, fmt.Errorf("flv: %w", err)
+	}
+	if d.audio != nil && d.audio.Codec == codec && bytes.Equal(d.audio.Config, t.Config) {
+		return nil, nil
 	}
 	d.audio = t
 	return append(d.out[:0], configFrame(ts, t)), nil

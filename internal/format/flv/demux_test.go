@@ -31,6 +31,25 @@ const (
 	avc1 = "61766331"
 	mp4a = "6d703461"
 	opus = "4f707573"
+	av01 = "61763031"
+	vp09 = "76703039"
+	vp08 = "76703038"
+	flac = "664c6143"
+	ac3  = "61632d33"
+	eac3 = "65632d33"
+
+	// What libaom, libvpx and FFmpeg wrote.
+	av1Config  = "81000c00 0a0b000000043cfeccdaf90040"
+	av1Key     = "0a0b000000043cfeccdaf90040 3206171400a0b010"
+	av1Inter   = "3206290c29027020"
+	vp9Config  = "01000000 000b820202020000"
+	vp9Key     = "824983420013f00b360438241c184a000a407fd9fa3c771f"
+	vp9Inter   = "86004092f0e14000004c6b5d"
+	vp8Key     = "1062009d012a4001b4000007088585888584880202"
+	vp8Inter   = "310c001011fc0018"
+	flacConfig = "120012000002170014310bb80370000025800b8151a634c335f4b80e00d91a23b1b5"
+	ac3Frame   = "0b77fe95144043e106f46370"
+	eac3Frame  = "0b7702ff3f87c00020802000"
 )
 
 // step is one body and what comes of it: frames as text, or a part of the error's text.
@@ -97,6 +116,55 @@ var demuxCases = []struct {
 		{TagAudio, "95 00" + opus + "00" + "4f70757348656164 01 02 3801 80bb0000 0000 00", "config opus 48000 Hz 2"},
 		{TagAudio, "95 01" + opus + "01 fc", "ignored"},
 	}},
+	{"nanoseconds", []step{
+		{TagVideo, "90" + avc1 + avc720, "config H264 1280x720"},
+		{TagVideo, "97 02 07a120 01" + avc1 + "000028 00000002 6588", "H264 key +40.5ms 6"},
+		{TagVideo, "97 02 07a120 11" + avc1 + "000028 00000002 6588", "H264 key +40ms 6"}, // another modifier
+		{TagVideo, "97 01 07a1 01" + avc1 + "000028 00000002 6588", "H264 key +40ms 6"},
+		{TagAudio, "97 02 000001 01" + opus + "fcfffe", "config opus 48000 Hz 2; opus +1ns 3"},
+	}},
+	{"AV1", []step{
+		{TagVideo, "91" + av01 + av1Inter, "dropped"},
+		{TagVideo, "90" + av01 + av1Config, "config AV1 320x180"},
+		{TagVideo, "90" + av01 + av1Config, ""},
+		{TagVideo, "91" + av01 + "1200" + av1Key, "AV1 key +0s 21"},
+		{TagVideo, "a1" + av01 + av1Inter, "AV1 +0s 8"},
+		{TagVideo, "95" + av01 + "8004 81000c00", ""},
+		{TagVideo, "2d 01 000000" + av1Inter, "AV1 +0s 8"},
+	}},
+	{"AV1 in band", []step{
+		{TagVideo, "91" + av01 + av1Key, "config AV1 320x180; AV1 key +0s 21"},
+		{TagVideo, "91" + av01 + av1Key, "AV1 key +0s 21"},
+	}},
+	{"VP9", []step{
+		{TagVideo, "90" + vp09 + vp9Config, "config VP9 0x0"},
+		{TagVideo, "91" + vp09 + vp9Key, "config VP9 320x180; VP9 key +0s 24"},
+		{TagVideo, "a1" + vp09 + vp9Inter, "VP9 +0s 12"},
+		{TagVideo, "91" + vp09 + vp9Key, "VP9 key +0s 24"},
+		{TagVideo, "90" + vp09, ""},
+		{TagVideo, "90" + vp09 + "00", "bad codec configuration"},
+	}},
+	{"VP8", []step{
+		{TagVideo, "a1" + vp08 + vp8Inter, "dropped"},
+		{TagVideo, "91" + vp08 + vp8Key, "config VP8 320x180; VP8 key +0s 21"},
+		{TagVideo, "a1" + vp08 + vp8Inter, "VP8 +0s 8"},
+		{TagVideo, "1e 01 000000" + vp8Key, "VP8 key +0s 21"},
+	}},
+	{"FLAC", []step{
+		{TagAudio, "91" + flac + "fff8", "dropped"},
+		{TagAudio, "90" + flac + flacConfig, "config FLAC 48000 Hz 2"},
+		{TagAudio, "90" + flac + "80000022" + flacConfig, ""},
+		{TagAudio, "91" + flac + "fff8", "FLAC +0s 2"},
+	}},
+	{"AC-3", []step{
+		{TagAudio, "90" + ac3, ""},
+		{TagAudio, "91" + ac3 + "0000", "dropped"},
+		{TagAudio, "91" + ac3 + ac3Frame, "config AC3 48000 Hz 2; AC3 +0s 12"},
+		{TagAudio, "91" + ac3 + ac3Frame, "AC3 +0s 12"},
+		{TagAudio, "91" + ac3, ""},
+		{TagAudio, "91" + eac3 + ac3Frame, "dropped"},
+		{TagAudio, "91" + eac3 + eac3Frame, "config EAC3 48000 Hz 6; EAC3 +0s 12"},
+	}},
 	{"video before its configuration", []step{
 		{TagVideo, "17 01 000000 00000002 6588", "dropped"},
 		{TagVideo, "27 01 000000 00000002 4188", "dropped"},
@@ -144,13 +212,16 @@ var demuxCases = []struct {
 		{TagVideo, "57 00", ""},
 		{TagVideo, "22 00", "unsupported codec: Sorenson H.263"},
 		{TagVideo, "24 00", "unsupported codec: On2 VP6"},
-		{TagVideo, "2f 00", "unsupported codec: video codec id 15"},
-		{TagVideo, "90 61763031 81", "unsupported codec: FourCC av01"},
+		{TagVideo, "2b 00", "unsupported codec: video codec id 11"},
+		{TagVideo, "2f 00", "truncated"},
+		{TagVideo, "90 76766331 81", "unsupported codec: FourCC vvc1"},
+		{TagVideo, "90" + av01 + "81", "bad codec configuration"},
 		{TagVideo, "90 00010203 81", "unsupported codec: FourCC 0x00010203"},
 		{TagVideo, "90" + opus, "unsupported codec: FourCC Opus"},
 		{TagVideo, "90 6176", "truncated"},
 		{TagVideo, "91" + avc1 + "0000", "truncated"},
-		{TagVideo, "95" + avc1, "malformed"},
+		{TagVideo, "95" + avc1, ""}, // MPEG2TSSequenceStart
+		{TagVideo, "98" + avc1, "malformed"},
 	}},
 	{"AAC", []step{
 		{TagAudio, "af 01 2110", "dropped"},
@@ -201,7 +272,8 @@ var demuxCases = []struct {
 		{TagAudio, "12 00", "unsupported codec: ADPCM"},
 		{TagAudio, "32 00", "unsupported codec: linear PCM"},
 		{TagAudio, "f2 00", "unsupported codec: sound format 15"},
-		{TagAudio, "90 664c6143", "unsupported codec: FourCC fLaC"},
+		{TagAudio, "90 73706578", "unsupported codec: FourCC spex"},
+		{TagAudio, "90" + flac, "bad codec configuration"},
 		{TagAudio, "90" + hvc1, "unsupported codec: FourCC hvc1"},
 		{TagAudio, "90 66", "truncated"},
 		{TagAudio, "93" + mp4a, "malformed"},
@@ -225,7 +297,8 @@ func TestDemuxer(t *testing.T) {
 func (d *Demuxer) step(t *testing.T, kind TagType, body []byte) string {
 	t.Helper()
 	const ts = 5 * time.Second
-	dropped, ignored := d.Dropped(), d.Ignored()
+	dropped := d.Dropped()
+	ignored, _ := d.Ignored()
 	feed := d.Video
 	if kind == TagAudio {
 		feed = d.Audio
@@ -247,7 +320,7 @@ func (d *Demuxer) step(t *testing.T, kind TagType, body []byte) string {
 	if d.Dropped() > dropped {
 		words = append(words, "dropped")
 	}
-	if d.Ignored() > ignored {
+	if n, _ := d.Ignored(); n > ignored {
 		words = append(words, "ignored")
 	}
 	return strings.Join(words, "; ")
@@ -314,7 +387,7 @@ func FuzzDemuxer(f *testing.F) {
 		}
 		f.Add(append(AppendFileHeader(nil, true, true), stream...))
 	}
-	f.Add(AppendTag(AppendFileHeader(nil, true, true), TagData, 0, AppendMetadataBody(nil, nil, nil)))
+	f.Add(AppendTag(AppendFileHeader(nil, true, true), TagData, 0, AppendMetadataBody(nil, nil, nil, true)))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		var d Demuxer
 		p := NewPackager(Program{Enhanced: len(file)%2 == 0})
@@ -330,7 +403,8 @@ func FuzzDemuxer(f *testing.F) {
 				continue
 			}
 			for _, frame := range frames {
-				if !frame.Config && frame.Track.Codec.Kind() == media.Video && media.CheckNALUnits(frame.Data) != nil {
+				nalus := frame.Track.Codec == media.H264 || frame.Track.Codec == media.H265
+				if !frame.Config && nalus && media.CheckNALUnits(frame.Data) != nil {
 					t.Fatal("a frame of bad NAL units")
 				}
 				if !frame.Config {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/hookline/hookline/internal/format/amf"
 	"github.com/hookline/hookline/internal/media"
@@ -138,17 +139,132 @@ func picture(n float64) int {
 	return int(n)
 }
 
-// AppendMetadataBody appends the body of the data message onMetaData to dst: with value, which is Metadata.Raw of the
-// publisher, or with MetadataValue(tracks, true) when value is empty.
-func AppendMetadataBody(dst, value []byte, tracks []*media.Track) []byte {
+// AppendMetadataBody appends the body of the data message onMetaData to dst: value, which is Metadata.Raw of the publisher,
+// brought up to date with the tracks, or MetadataValue(tracks, enhanced) when value is empty.
+func AppendMetadataBody(dst, value []byte, tracks []*media.Track, enhanced bool) []byte {
 	if len(value) == 0 {
-		value = MetadataValue(tracks, true)
+		value = MetadataValue(tracks, enhanced)
+	} else {
+		value = updated(value, tracks, enhanced)
 	}
 	return append(amf.AppendString(dst, "onMetaData"), value...)
 }
 
-// MetadataValue makes what Metadata.Raw holds of tracks, for publishers that sent none. enhanced says how H.265 and Opus
-// are written.
+// updated returns the publisher's value with what the tracks know better: codecs, which may have changed or be written by
+// another id, and what follows from them. Additional tracks, which are not carried, are left out. Everything else stays.
+// When nothing is to be changed it returns value itself.
+func updated(value []byte, tracks []*media.Track, enhanced bool) []byte {
+	v, _, err := amf.Decode(value)
+	if err != nil {
+		return value
+	}
+	ms, ok := amf.Members(v)
+	if !ok || len(tracks) == 0 {
+		return value
+	}
+	var video, audio *media.Track
+	for _, t := range tracks {
+		if t.Codec.Kind() == media.Video {
+			video = t
+		} else {
+			audio = t
+		}
+	}
+	u := update{members: ms}
+	u.drop("videoTrackIdInfoMap", "audioTrackIdInfoMap")
+	u.video(video, enhanced)
+	u.audio(audio, enhanced)
+	if !u.changed {
+		return value
+	}
+	out, err := amf.Append(nil, amf.ECMAArray(u.members))
+	if err != nil || len(out) > 2*maxMetadata {
+		return value
+	}
+	return out
+}
+
+// update changes members and remembers whether it did.
+type update struct {
+	members []amf.Member
+	own     bool // members were copied
+	changed bool
+}
+
+func (u *update) video(t *media.Track, enhanced bool) {
+	if t == nil {
+		u.drop("videocodecid", "width", "height", "framerate", "fps", "videodatarate")
+		u.replace("hasVideo", false)
+		return
+	}
+	for _, m := range videoMembers(t, enhanced) {
+		if m.Name != "framerate" || !u.has("framerate") && !u.has("fps") { // the publisher knows its rate
+			u.set(m.Name, m.Value)
+		}
+	}
+	u.replace("hasVideo", true)
+}
+
+func (u *update) audio(t *media.Track, enhanced bool) {
+	if t == nil {
+		u.drop("audiocodecid", "audiosamplerate", "audiosamplesize", "audiochannels", "audiodatarate", "stereo")
+		u.replace("hasAudio", false)
+		return
+	}
+	for _, m := range audioMembers(t, enhanced) {
+		if m.Name == "audiocodecid" {
+			u.set(m.Name, m.Value)
+		} else {
+			u.replace(m.Name, m.Value)
+		}
+	}
+	u.replace("hasAudio", true)
+}
+
+func (u *update) has(name string) bool {
+	_, ok := amf.Object(u.members).Get(name)
+	return ok
+}
+
+// replace changes a member that is there.
+func (u *update) replace(name string, value any) {
+	for i, m := range u.members {
+		if m.Name != name {
+			continue
+		}
+		if n, ok := value.(int); ok {
+			value = float64(n)
+		}
+		if m.Value == value {
+			return
+		}
+		if u.changed = true; !u.own {
+			u.own, u.members = true, slices.Clone(u.members)
+		}
+		u.members[i].Value = value
+		return
+	}
+}
+
+// set changes a member or adds it.
+func (u *update) set(name string, value any) {
+	if u.has(name) {
+		u.replace(name, value)
+		return
+	}
+	u.changed, u.own = true, true
+	u.members = append(slices.Clip(u.members), amf.Member{Name: name, Value: value})
+}
+
+func (u *update) drop(names ...string) {
+	if !slices.ContainsFunc(u.members, func(m amf.Member) bool { return slices.Contains(names, m.Name) }) {
+		return
+	}
+	u.changed, u.own = true, true
+	u.members = slices.DeleteFunc(slices.Clone(u.members), func(m amf.Member) bool { return slices.Contains(names, m.Name) })
+}
+
+// MetadataValue makes what Metadata.Raw holds of tracks, for publishers that sent none. enhanced is that of AppendBody.
 func MetadataValue(tracks []*media.Track, enhanced bool) []byte {
 	ms := amf.ECMAArray{{Name: "duration", Value: 0.0}}
 	for _, t := range tracks {
@@ -174,26 +290,28 @@ func videoMembers(t *media.Track, enhanced bool) []amf.Member {
 	if t.FPS > 0 {
 		ms = append(ms, amf.Member{Name: "framerate", Value: t.FPS})
 	}
-	id := float64(videoAVC)
-	if t.Codec == media.H265 {
-		id = videoHEVC
-		if enhanced { // Enhanced RTMP v1, "Metadata Frame": the FourCC as a number
-			id = float64(fourHEVC)
-		}
+	return append(ms, amf.Member{Name: "videocodecid", Value: codecID(t, enhanced)})
+}
+
+// codecID is a member videocodecid or audiocodecid: the legacy id, or the FourCC as a number (Enhanced RTMP v2, "Enhancing
+// onMetaData").
+func codecID(t *media.Track, enhanced bool) float64 {
+	if four := written(t.Codec, enhanced); four != 0 {
+		return float64(four)
 	}
-	return append(ms, amf.Member{Name: "videocodecid", Value: id})
+	if t.Codec.Kind() == media.Audio {
+		return float64(soundFormat(t))
+	}
+	legacy, _ := forms(t.Codec)
+	return float64(legacy)
 }
 
 func audioMembers(t *media.Track, enhanced bool) []amf.Member {
-	id := float64(soundFormat(t))
-	if t.Codec == media.Opus && enhanced {
-		id = float64(fourOpus)
-	}
 	return []amf.Member{
 		{Name: "audiosamplerate", Value: t.SampleRate},
 		{Name: "audiosamplesize", Value: t.SampleBits},
 		{Name: "stereo", Value: t.Channels > 1},
 		{Name: "audiochannels", Value: t.Channels},
-		{Name: "audiocodecid", Value: id},
+		{Name: "audiocodecid", Value: codecID(t, enhanced)},
 	}
 }

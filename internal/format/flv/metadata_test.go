@@ -162,7 +162,7 @@ func TestMetadataValue(t *testing.T) {
 			t.Errorf("%v, %v", ms, err)
 		}
 	}
-	m, err := ParseMetadata(AppendMetadataBody(nil, nil, nil))
+	m, err := ParseMetadata(AppendMetadataBody(nil, nil, nil, true))
 	if err != nil || m.HasAudio || m.HasVideo {
 		t.Errorf("%+v, %v", m, err)
 	}
@@ -178,7 +178,7 @@ func FuzzParseMetadata(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := ParseMetadata(AppendMetadataBody(nil, m.Raw, nil))
+		again, err := ParseMetadata(AppendMetadataBody(nil, m.Raw, nil, true))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,4 +186,65 @@ func FuzzParseMetadata(f *testing.F) {
 			t.Fatal("not stable")
 		}
 	})
+}
+
+// The publisher's metadata stays, but what the tracks know better.
+func TestMetadataIsUpdated(t *testing.T) {
+	h264, aac := videoTrack(t, media.H264, avc720), audioTrack(t, media.AAC, "1190", 0, 0)
+	h265, opus := videoTrack(t, media.H265, hevc330), audioTrack(t, media.Opus, "", 0, 0)
+	with := func(changes ...amf.Member) amf.ECMAArray {
+		u := update{members: asOBS}
+		for _, m := range changes {
+			if m.Value == nil {
+				u.drop(m.Name)
+			} else {
+				u.set(m.Name, m.Value)
+			}
+		}
+		return u.members
+	}
+	for _, c := range []struct {
+		name     string
+		value    amf.ECMAArray
+		tracks   []*media.Track
+		enhanced bool
+		want     amf.ECMAArray
+	}{
+		{"nothing to do", asOBS, []*media.Track{h264, aac}, true, asOBS},
+		{"no tracks yet", asOBS, nil, true, asOBS},
+		{
+			"codec change", asOBS,
+			[]*media.Track{h265, opus},
+			true,
+			with(
+				amf.Member{Name: "width", Value: 330.0}, amf.Member{Name: "height", Value: 250.0},
+				amf.Member{Name: "videocodecid", Value: float64(fourHEVC)}, amf.Member{Name: "audiocodecid", Value: float64(fourOpus)},
+			),
+		},
+		{
+			"by legacy ids", with(amf.Member{Name: "videocodecid", Value: "hvc1"}),
+			[]*media.Track{h265, opus},
+			false,
+			with(
+				amf.Member{Name: "width", Value: 330.0}, amf.Member{Name: "height", Value: 250.0},
+				amf.Member{Name: "videocodecid", Value: 12.0}, amf.Member{Name: "audiocodecid", Value: 13.0},
+			),
+		},
+		{
+			"no audio", asOBS,
+			[]*media.Track{h264},
+			true,
+			with(amf.Member{Name: "audiocodecid"}, amf.Member{Name: "audiosamplerate"}, amf.Member{Name: "stereo"}),
+		},
+		{
+			"more tracks announced than carried", with(amf.Member{Name: "audioTrackIdInfoMap", Value: amf.Object{{Name: "1", Value: amf.Object{}}}}),
+			[]*media.Track{h264, aac},
+			true, asOBS,
+		},
+	} {
+		body := AppendMetadataBody(nil, amf0(t, c.value), c.tracks, c.enhanced)
+		if want := amf0(t, "onMetaData", c.want); !bytes.Equal(body, want) {
+			t.Errorf("%s:\ngot  %q\nwant %q", c.name, body, want)
+		}
+	}
 }

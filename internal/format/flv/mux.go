@@ -8,7 +8,8 @@ import (
 )
 
 // AppendBody appends the body of the audio or video message of f to dst: its header and its data, or for a Config frame
-// the sequence header of its track. enhanced chooses how H.265 and Opus are written.
+// the sequence header of its track. enhanced chooses how codecs are written that have a FourCC and an
+// unofficial legacy id: H.265, AV1, VP8, VP9 and Opus. The codec must be one that Carries allows.
 func AppendBody(dst []byte, f *media.Frame, enhanced bool) []byte {
 	if f.Config {
 		return AppendSequenceHeader(dst, f.Track, enhanced)
@@ -26,8 +27,16 @@ func AppendBodyHeader(dst []byte, f *media.Frame, enhanced bool) []byte {
 		typ = frameKey
 	}
 	dst = appendVideoHeader(dst, f.Track.Codec, typ, packetData, enhanced)
+	if !timed(f.Track.Codec, enhanced) {
+		return dst
+	}
 	cts := f.PTS.Milliseconds() - f.DTS.Milliseconds()
 	return append24(dst, uint32(min(max(cts, -1<<23), 1<<23-1)))
+}
+
+// timed says that a body of coded frames has a composition time: all legacy ones, H.264 and H.265 of the enhanced ones.
+func timed(c media.Codec, enhanced bool) bool {
+	return c == media.H264 || c == media.H265 || written(c, enhanced) == 0
 }
 
 // MaxBodyHeader is the longest header that AppendBodyHeader writes, in bytes.
@@ -35,20 +44,18 @@ const MaxBodyHeader = 8
 
 // appendVideoHeader appends the header up to the composition time. The packet types 0 and 1 mean the same in both forms.
 func appendVideoHeader(dst []byte, codec media.Codec, frameType, packetType byte, enhanced bool) []byte {
-	switch {
-	case codec == media.H265 && enhanced:
+	if four := written(codec, enhanced); four != 0 {
 		dst = append(dst, exHeader|frameType<<4|packetType)
-		return binary.BigEndian.AppendUint32(dst, uint32(fourHEVC))
-	case codec == media.H265:
-		return append(dst, frameType<<4|videoHEVC, packetType)
+		return binary.BigEndian.AppendUint32(dst, uint32(four))
 	}
-	return append(dst, frameType<<4|videoAVC, packetType)
+	legacy, _ := forms(codec)
+	return append(dst, frameType<<4|legacy, packetType)
 }
 
 func appendSoundHeader(dst []byte, t *media.Track, enhanced bool) []byte {
-	if t.Codec == media.Opus && enhanced {
+	if four := written(t.Codec, enhanced); four != 0 {
 		dst = append(dst, soundEnhanced<<4|exCodedFrames)
-		return binary.BigEndian.AppendUint32(dst, uint32(fourOpus))
+		return binary.BigEndian.AppendUint32(dst, uint32(four))
 	}
 	dst = append(dst, soundFlags(t))
 	if t.Codec == media.AAC {
@@ -75,21 +82,11 @@ func soundFlags(t *media.Track) byte {
 }
 
 func soundFormat(t *media.Track) byte {
-	switch t.Codec {
-	case media.PCMA:
-		return soundALaw
-	case media.PCMU:
-		return soundMuLaw
-	case media.Opus:
-		return soundOpus
-	case media.MP3:
-		if t.SampleRate == 8000 {
-			return soundMP38K
-		}
-		return soundMP3
-	case media.AAC, media.H264, media.H265:
+	if t.Codec == media.MP3 && t.SampleRate == 8000 {
+		return soundMP38K
 	}
-	return soundAAC
+	legacy, _ := forms(t.Codec)
+	return legacy
 }
 
 func soundRate(hz int) byte {
@@ -108,12 +105,12 @@ func soundRate(hz int) byte {
 // tracks whose configuration has not come.
 func AppendSequenceHeader(dst []byte, t *media.Track, enhanced bool) []byte {
 	switch t.Codec {
-	case media.H264, media.H265:
+	case media.H264, media.H265, media.AV1, media.VP8, media.VP9:
 		if len(t.Config) == 0 {
 			return dst
 		}
 		dst = appendVideoHeader(dst, t.Codec, frameKey, packetConfig, enhanced)
-		if t.Codec == media.H264 || !enhanced {
+		if written(t.Codec, enhanced) == 0 {
 			dst = append(dst, 0, 0, 0) // composition time
 		}
 		return append(dst, t.Config...)
@@ -122,20 +119,25 @@ func AppendSequenceHeader(dst []byte, t *media.Track, enhanced bool) []byte {
 			return dst
 		}
 		return append(append(dst, soundFlags(t), packetConfig), t.Config...)
-	case media.Opus:
-		return appendOpusSequence(dst, t, enhanced)
-	case media.PCMA, media.PCMU, media.MP3:
+	case media.Opus, media.FLAC, media.AC3, media.EAC3:
+		return appendSoundSequence(dst, t, enhanced)
+	default:
+		return dst
 	}
-	return dst
 }
 
-func appendOpusSequence(dst []byte, t *media.Track, enhanced bool) []byte {
-	if !enhanced {
+// appendSoundSequence appends the sequence start of a codec that has a FourCC only, or is written by it.
+func appendSoundSequence(dst []byte, t *media.Track, enhanced bool) []byte {
+	four := written(t.Codec, enhanced)
+	if four == 0 {
 		return dst
 	}
 	dst = append(dst, soundEnhanced<<4|exSequenceStart)
-	dst = binary.BigEndian.AppendUint32(dst, uint32(fourOpus))
-	if len(t.Config) == 0 {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(four))
+	switch {
+	case t.Codec == media.AC3 || t.Codec == media.EAC3: // nothing belongs here, their frames say it all
+		return dst
+	case t.Codec == media.Opus && len(t.Config) == 0:
 		return append(dst, media.BuildOpusHead(t.Channels)...)
 	}
 	return append(dst, t.Config...)

@@ -50,6 +50,15 @@ func TestBodies(t *testing.T) {
 		{"H265 enhanced", h265, true, "90" + hvc1 + hevc330, true, 40 * time.Millisecond, "91" + hvc1 + "000028"},
 		{"H265 enhanced, inter", h265, true, "90" + hvc1 + hevc330, false, 0, "a1" + hvc1 + "000000"},
 		{"H265 legacy", h265, false, "1c 00 000000" + hevc330, true, 40 * time.Millisecond, "1c 01 000028"},
+		{"AV1", videoTrack(t, media.AV1, av1Config), true, "90" + av01 + av1Config, true, 0, "91" + av01},
+		{"AV1 legacy", videoTrack(t, media.AV1, av1Config), false, "1d 00 000000" + av1Config, false, 0, "2d 01 000000"},
+		{"VP9", videoTrack(t, media.VP9, vp9Config), true, "90" + vp09 + vp9Config, false, 0, "a1" + vp09},
+		{"VP9 legacy", videoTrack(t, media.VP9, vp9Config), false, "1f 00 000000" + vp9Config, true, 0, "1f 01 000000"},
+		{"VP8 not configured", videoTrack(t, media.VP8, ""), true, "", true, 0, "91" + vp08},
+		{"FLAC", audioTrack(t, media.FLAC, flacConfig, 0, 0), true, "90" + flac + flacConfig, false, 0, "91" + flac},
+		{"FLAC, legacy asked", audioTrack(t, media.FLAC, flacConfig, 0, 0), false, "90" + flac + flacConfig, false, 0, "91" + flac},
+		{"AC-3", audioTrack(t, media.AC3, "101140", 0, 0), true, "90" + ac3, false, 0, "91" + ac3},
+		{"E-AC-3", audioTrack(t, media.EAC3, "0e00200f00", 0, 0), false, "90" + eac3, false, 0, "91" + eac3},
 		{"H265 not configured", &media.Track{Codec: media.H265}, false, "", false, 0, "2c 01 000000"},
 		{"AAC", audioTrack(t, media.AAC, "1188", 0, 0), true, "af 00 1188", false, 0, "af 01"},
 		{"AAC not configured", &media.Track{Codec: media.AAC}, true, "", false, 0, "af 01"},
@@ -140,6 +149,26 @@ func TestPackager(t *testing.T) {
 	}
 	if !bytes.Contains(out, []byte("obs-output")) {
 		t.Error("the publisher's metadata is missing")
+	}
+}
+
+// Tracks that FLV can't carry are left out, whatever the hub has.
+func TestPackagerLeavesOut(t *testing.T) {
+	picture := videoTrack(t, media.JPEG, "")
+	sound := audioTrack(t, media.AAC, "1210", 0, 0)
+	p := NewPackager(Program{Tracks: []*media.Track{picture, sound}})
+	out := p.Start()
+	before := len(out)
+	if out = p.Append(out, &media.Frame{Track: picture, Key: true, Data: []byte{0xff, 0xd8}}); len(out) != before {
+		t.Error("a JPEG picture was written")
+	}
+	if r := NewReader(bytes.NewReader(out)); true {
+		if _, err := r.Next(); err != nil || r.HasVideo() || !r.HasAudio() {
+			t.Error("video is announced", err)
+		}
+	}
+	if bytes.Contains(out, []byte("videocodecid")) {
+		t.Error("video is in the metadata")
 	}
 }
 

@@ -1,6 +1,7 @@
 package flv
 
 import (
+	"slices"
 	"time"
 
 	"github.com/hookline/hookline/internal/media"
@@ -11,7 +12,7 @@ type Program struct {
 	Tracks []*media.Track
 	// Metadata is Metadata.Raw of the publisher; when it is empty, one is made of the tracks.
 	Metadata []byte
-	// Enhanced chooses how H.265 and Opus are written: as Enhanced RTMP, or with the legacy ids 12 and 13.
+	// Enhanced is that of AppendBody.
 	Enhanced bool
 }
 
@@ -25,9 +26,17 @@ type Packager struct {
 
 // NewPackager returns a packager of p.
 func NewPackager(p Program) *Packager {
-	k := &Packager{program: p}
-	k.note(p.Tracks)
+	k := new(Packager)
+	k.take(p)
 	return k
+}
+
+// Carried returns the tracks that can be written.
+func Carried(tracks []*media.Track) []*media.Track {
+	if !slices.ContainsFunc(tracks, func(t *media.Track) bool { return !Carries(t.Codec) }) {
+		return tracks
+	}
+	return slices.DeleteFunc(slices.Clone(tracks), func(t *media.Track) bool { return !Carries(t.Codec) })
 }
 
 // Start returns what a viewer needs before the first frame: file header, metadata and sequence headers, of timestamp 0.
@@ -43,6 +52,9 @@ func (k *Packager) Start() []byte {
 // Append appends the tag of f to dst. A frame whose track was not announced has its sequence header before it, so that
 // a Config frame and a Change that tell of the same track announce it once.
 func (k *Packager) Append(dst []byte, f *media.Frame) []byte {
+	if !Carries(f.Track.Codec) {
+		return dst
+	}
 	k.last = f.DTS
 	kind := f.Track.Codec.Kind()
 	if k.announced[kind] != f.Track {
@@ -58,25 +70,22 @@ func (k *Packager) Append(dst []byte, f *media.Frame) []byte {
 // Change tells of a new program. It appends metadata and all sequence headers to dst, with the newest timestamp; with
 // the program as it is, that is what a viewer needs who skipped a part.
 func (k *Packager) Change(dst []byte, p Program) []byte {
-	k.program = p
-	k.note(p.Tracks)
+	k.take(p)
 	return k.appendProgram(dst, k.last)
 }
 
-func (k *Packager) note(tracks []*media.Track) {
+func (k *Packager) take(p Program) {
+	p.Tracks = Carried(p.Tracks)
+	k.program = p
 	k.announced = [2]*media.Track{}
-	for _, t := range tracks {
+	for _, t := range p.Tracks {
 		k.announced[t.Codec.Kind()] = t
 	}
 }
 
 func (k *Packager) appendProgram(dst []byte, ts time.Duration) []byte {
 	p := k.program
-	value := p.Metadata
-	if len(value) == 0 {
-		value = MetadataValue(p.Tracks, p.Enhanced)
-	}
-	dst = AppendTag(dst, TagData, ts, AppendMetadataBody(nil, value, nil))
+	dst = AppendTag(dst, TagData, ts, AppendMetadataBody(nil, p.Metadata, p.Tracks, p.Enhanced))
 	for _, t := range p.Tracks {
 		dst = appendSequenceTag(dst, t, ts, p.Enhanced)
 	}
