@@ -10,10 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/attempts"
 	"github.com/hookline/hookline/internal/decision"
 	"github.com/hookline/hookline/internal/delivery"
-	"github.com/hookline/hookline/internal/fact"
-	"github.com/hookline/hookline/internal/webhook"
 )
 
 // Metrics counts, and shows what Watch was given, in Prometheus' format from a registry of its own. It is safe for
@@ -102,11 +101,10 @@ func (m *Metrics) DeliveryObserver() delivery.Observer {
 		return oneOf(r, event.ReasonRefused, event.ReasonExpired, event.ReasonGone, event.ReasonRetention, event.ReasonShed)
 	}
 	return delivery.Observer{
-		Attempt: func(endpoint string, t event.Type, result string, latency time.Duration) {
-			endpoint = strings.ToValidUTF8(endpoint, "?") // client_golang panics otherwise
-			result = oneOf(result, "accepted", "retry", "rejected", "gone", "refused", "cut")
-			m.attempts.WithLabelValues(endpoint, m.typeOf(t), result).Inc()
-			m.attemptTime.WithLabelValues(endpoint).Observe(latency.Seconds())
+		Attempt: func(a attempts.Attempt) {
+			endpoint := strings.ToValidUTF8(a.Endpoint, "?") // client_golang panics otherwise
+			m.attempts.WithLabelValues(endpoint, m.typeOf(a.Type), a.Result.String()).Inc()
+			m.attemptTime.WithLabelValues(endpoint).Observe(a.Latency.Seconds())
 		},
 		Delivered: func(endpoint string, _ event.Type, raised time.Time) {
 			m.delivered.WithLabelValues(strings.ToValidUTF8(endpoint, "?")).Observe(max(time.Since(raised), 0).Seconds())
@@ -126,28 +124,18 @@ func (m *Metrics) DecisionObserver() decision.Observer { return decisionMetrics{
 type decisionMetrics struct{ *Metrics }
 
 // AttemptDone implements decision.Observer.
-func (m decisionMetrics) AttemptDone(t event.Type, c webhook.Class, _ time.Duration) {
-	result := "other"
-	switch c {
-	case webhook.Accepted:
-		result = "accepted"
-	case webhook.Retryable:
-		result = "retry"
-	case webhook.Rejected:
-		result = "rejected"
-	case webhook.Gone:
-		result = "gone"
-	}
-	m.decisionAttempts.WithLabelValues(m.typeOf(t), result).Inc()
+func (m decisionMetrics) AttemptDone(a attempts.Attempt) {
+	m.decisionAttempts.WithLabelValues(m.typeOf(a.Type), a.Result.String()).Inc()
 }
 
 // DecisionDone implements decision.Observer.
-func (m decisionMetrics) DecisionDone(t event.Type, o fact.Outcome, d time.Duration) {
+func (m decisionMetrics) DecisionDone(d decision.Decision) {
+	t, o := d.Type, d.Outcome
 	verdict := "refused"
 	if o.Allowed {
 		verdict = "allowed"
 	}
 	by := oneOf(o.By, decision.ByHook, decision.ByDefault, decision.ByFailed, "server")
 	m.decisions.WithLabelValues(m.typeOf(t), verdict, by).Inc()
-	m.decisionTime.WithLabelValues(m.typeOf(t)).Observe(d.Seconds())
+	m.decisionTime.WithLabelValues(m.typeOf(t)).Observe(d.Took.Seconds())
 }

@@ -13,11 +13,12 @@ import (
 	"time"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/attempts"
+	"github.com/hookline/hookline/internal/decision"
 	"github.com/hookline/hookline/internal/delivery"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/journal"
 	"github.com/hookline/hookline/internal/sequencer"
-	"github.com/hookline/hookline/internal/webhook"
 )
 
 func TestSessions(t *testing.T) {
@@ -232,16 +233,16 @@ func TestMetrics(t *testing.T) {
 	})
 	defer w.sessions.Add(Session{TypeID: "mediakit::RtmpSession"})()
 	o := m.DeliveryObserver()
-	o.Attempt("main", event.OnStreamChanged, "accepted", time.Millisecond)
-	o.Attempt("main", "made up", "made up", time.Millisecond)
-	o.Attempt("bad\xff", event.OnPlay, "cut", time.Millisecond)
+	o.Attempt(attempts.Attempt{Endpoint: "main", Type: event.OnStreamChanged, Latency: time.Millisecond})
+	o.Attempt(attempts.Attempt{Endpoint: "main", Type: "made up", Result: attempts.Results, Latency: time.Millisecond})
+	o.Attempt(attempts.Attempt{Endpoint: "bad\xff", Type: event.OnPlay, Result: attempts.Cut, Latency: time.Millisecond})
 	o.Delivered("main", event.OnStreamChanged, time.Now().Add(time.Hour))
 	o.DeadLetter("main", event.ReasonGone)
 	o.Gap("main", "made up")
 	d := m.DecisionObserver()
-	d.AttemptDone(event.OnPlay, webhook.Retryable, time.Second)
-	d.DecisionDone(event.OnPlay, fact.Outcome{Allowed: true, By: "hook"}, time.Second)
-	d.DecisionDone(event.OnPublish, fact.Outcome{By: "made up"}, time.Second)
+	d.AttemptDone(attempts.Attempt{Type: event.OnPlay, Result: attempts.Retry, Latency: time.Second})
+	d.DecisionDone(decision.Decision{Type: event.OnPlay, Outcome: fact.Outcome{Allowed: true, By: "hook"}, Took: time.Second})
+	d.DecisionDone(decision.Decision{Type: event.OnPublish, Outcome: fact.Outcome{By: "made up"}, Took: time.Second})
 
 	rec := w.serve(request(t, "GET", "/metrics", "", ""))
 	body := rec.Body.String()

@@ -53,7 +53,7 @@ func mediaPlane() []string {
 }
 
 func eventPlane() []string {
-	return []string{"internal/sequencer", "internal/journal", "internal/delivery", "internal/decision", "internal/webhook"}
+	return []string{"internal/sequencer", "internal/journal", "internal/delivery", "internal/decision", "internal/webhook", "internal/attempts"}
 }
 
 // tree returns the entry of roots that holds the package rel (a path relative to the module), or "".

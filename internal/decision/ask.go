@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/attempts"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/stream"
 	"github.com/hookline/hookline/internal/webhook"
@@ -63,7 +64,9 @@ func (s *Service) ask(ctx context.Context, cfg *Config, q question) answer {
 	took := time.Since(start)
 	a.outcome.DurationMS = took.Milliseconds()
 	if s.deps.Observer != nil {
-		s.deps.Observer.DecisionDone(q.hook, a.outcome, took)
+		s.deps.Observer.DecisionDone(Decision{
+			Type: q.hook, Key: q.info.Key(), Start: start, Took: took, Outcome: a.outcome,
+		})
 	}
 	return a
 }
@@ -88,6 +91,10 @@ func (s *Service) askHook(ctx context.Context, cfg *Config, url string, q questi
 		Header:  http.Header{"X-VHOST": {q.info.Vhost}},
 		Body:    body,
 		Timeout: cfg.Timeout,
+		Meta: webhook.Meta{
+			Endpoint: s.deps.Endpoint, Stream: key, ID: q.common.Event.ID, Type: string(q.hook),
+			Epoch: q.common.Event.Epoch,
+		},
 	})
 }
 
@@ -133,10 +140,15 @@ func (s *Service) attempts(ctx context.Context, cfg *Config, q question, r webho
 				return failed(q, n, err)
 			}
 		}
+		at := time.Now()
+		r.Meta.Attempt = n
 		reply := s.deps.Sender.Send(ctx, r)
 		class, code, msg := webhook.Classify(reply)
 		if s.deps.Observer != nil {
-			s.deps.Observer.AttemptDone(q.hook, class, reply.Latency)
+			s.deps.Observer.AttemptDone(s.observed(&r, class, attempts.Attempt{
+				Type: q.hook, N: n, At: at, Latency: reply.Latency, Status: reply.Status, Code: code, Err: msg,
+				Answer: reply.Body,
+			}))
 		}
 		if class == webhook.Accepted {
 			return answered(q, n, code, msg, reply.Body)
@@ -149,6 +161,25 @@ func (s *Service) attempts(ctx context.Context, cfg *Config, q question, r webho
 			return failed(q, n, fmt.Errorf("%w; last attempt: %s", ended(ctx), msg))
 		}
 	}
+}
+
+// observed completes an attempt for the observer.
+func (s *Service) observed(r *webhook.Request, class webhook.Class, a attempts.Attempt) attempts.Attempt {
+	a.Endpoint, a.URL, a.Key, a.ID = s.deps.Endpoint, attempts.ShownURL(r.URL), r.Meta.Stream, r.Meta.ID
+	a.Err = attempts.Masked(a.Err)
+	switch {
+	case class == webhook.Accepted && a.Code != 0:
+		a.Result = attempts.Refused
+	case class == webhook.Accepted:
+		a.Result, a.Err = attempts.Accepted, ""
+	case class == webhook.Rejected:
+		a.Result = attempts.Rejected
+	case class == webhook.Gone:
+		a.Result = attempts.Gone
+	default:
+		a.Result = attempts.Retry
+	}
+	return a
 }
 
 // sleep returns false when ctx ended first.

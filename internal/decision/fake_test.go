@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/attempts"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/stream"
 	"github.com/hookline/hookline/internal/webhook"
@@ -100,26 +101,26 @@ func (f barrierFunc) WaitAccepted(ctx context.Context, key string, after uint64,
 // counts is an Observer.
 type counts struct {
 	mu        sync.Mutex
-	attempts  map[webhook.Class]int
+	attempts  map[attempts.Result]int
 	decisions map[string]int
 }
 
-func (c *counts) AttemptDone(_ event.Type, class webhook.Class, _ time.Duration) {
+func (c *counts) AttemptDone(a attempts.Attempt) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.attempts == nil {
-		c.attempts = map[webhook.Class]int{}
+		c.attempts = map[attempts.Result]int{}
 	}
-	c.attempts[class]++
+	c.attempts[a.Result]++
 }
 
-func (c *counts) DecisionDone(t event.Type, o fact.Outcome, _ time.Duration) {
+func (c *counts) DecisionDone(d Decision) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.decisions == nil {
 		c.decisions = map[string]int{}
 	}
-	c.decisions[fmt.Sprintf("%s %s %v", t, o.By, o.Allowed)]++
+	c.decisions[fmt.Sprintf("%s %s %v", d.Type, d.Outcome.By, d.Outcome.Allowed)]++
 }
 
 func config() Config {

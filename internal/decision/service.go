@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/attempts"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/stream"
 	"github.com/hookline/hookline/internal/webhook"
@@ -64,10 +65,20 @@ type Barrier interface {
 
 // Observer counts. Its methods must not block.
 type Observer interface {
-	// AttemptDone is called after every request.
-	AttemptDone(t event.Type, c webhook.Class, latency time.Duration)
+	// AttemptDone is called after every request; the answer is valid during the call only.
+	AttemptDone(attempts.Attempt)
 	// DecisionDone is called after every decision, also those by default.
-	DecisionDone(t event.Type, o fact.Outcome, d time.Duration)
+	DecisionDone(Decision)
+}
+
+// Decision is one that was made.
+type Decision struct {
+	Type event.Type
+	// Key is the stream key that was asked for.
+	Key     string
+	Start   time.Time
+	Took    time.Duration
+	Outcome fact.Outcome
 }
 
 // Deps are the service's neighbours.
@@ -78,6 +89,8 @@ type Deps struct {
 	Barrier Barrier
 	// Observer may be nil.
 	Observer Observer
+	// Endpoint is the name under which requests are observed.
+	Endpoint string
 	// MaxConcurrent is the number of requests in flight; default 1024.
 	MaxConcurrent int
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/attempts"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/webhook"
 )
@@ -125,17 +126,22 @@ func (e *Endpoint) sendBeat(fact []byte) {
 	body := appendBody(nil, fact, &env)
 	rep := e.deps.Sender.Send(e.ctx, webhook.Request{
 		URL: url, Header: f.complete(header("", 1), id, body), Body: body, Timeout: timeout,
-		Meta: webhook.Meta{Endpoint: e.name, ID: id, Type: string(event.OnServerKeepalive), Epoch: epoch},
+		Meta: webhook.Meta{Endpoint: e.name, ID: id, Type: string(event.OnServerKeepalive), Epoch: epoch, Attempt: 1},
 	})
-	class, code, _ := webhook.Classify(rep)
-	if e.deps.Observer.Attempt == nil {
-		return
+	class, code, msg := webhook.Classify(rep)
+	out := attempts.Attempt{
+		Endpoint: e.base, URL: attempts.ShownURL(url), ID: id, Type: event.OnServerKeepalive, N: 1, At: now, Latency: rep.Latency,
+		Result: attempts.Dropped, Status: rep.Status, Code: code, Err: attempts.Masked(msg), Answer: rep.Body,
 	}
-	result := "dropped"
 	if class == webhook.Accepted && code == 0 {
-		result = "accepted"
+		out.Result, out.Err = attempts.Accepted, ""
 	}
-	e.deps.Observer.Attempt(e.name, event.OnServerKeepalive, result, rep.Latency)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.note(nil, &out)
+	if e.deps.Observer.Attempt != nil {
+		e.deps.Observer.Attempt(out)
+	}
 }
 
 // Drain waits until everything raised so far is delivered, or what is left waits for a receiver in trouble, or ctx

@@ -190,9 +190,13 @@ func (e *Endpoint) batchRequest(a *attempt, buf []byte) (webhook.Request, []byte
 		n = a.n
 	}
 	h := with(header("", n), "Content-Type", batchContentType)
+	meta := webhook.Meta{Endpoint: e.name, ID: id, Type: "batch", Attempt: n}
+	if first := a.events[0].it.rec; first != nil && len(a.events) == 1 {
+		meta.Stream, meta.Publication, meta.Type = first.Key, first.Publication, string(first.Type)
+	}
 	return webhook.Request{
 		URL: a.t.url, Header: a.form.complete(h, id, buf), Body: buf, Timeout: a.wait,
-		Meta: webhook.Meta{Endpoint: e.name, ID: id, Type: "batch"},
+		Meta: meta,
 	}, buf
 }
 
@@ -222,7 +226,7 @@ func (e *Endpoint) settleBatch(a *attempt, class webhook.Class, rep webhook.Repl
 	case webhook.Retryable:
 		why = e.failure(a, rep, now)
 	}
-	e.observe(a, class, 0, rep)
+	e.observe(a, class, 0, rep, why)
 	e.stats.Splits++
 	for _, s := range a.stretches {
 		e.split(a, s, why, rep, now)
@@ -263,7 +267,7 @@ func (e *Endpoint) split(a *attempt, s stretch, why string, rep webhook.Reply, n
 // batchAccepted takes the events out of their lanes and lets these go on.
 func (e *Endpoint) batchAccepted(a *attempt, rep webhook.Reply, now time.Time) (then func()) {
 	e.up(a.t, now, rep.Latency)
-	e.observe(a, webhook.Accepted, 0, rep)
+	e.observe(a, webhook.Accepted, 0, rep, "")
 	var late []uint64
 	i := 0
 	for _, s := range a.stretches {

@@ -136,17 +136,6 @@ type Store interface {
 	SetState(ops []journal.Op, sync bool) error
 }
 
-// Observer is told of every attempt; nil members are not called. They must not block.
-type Observer struct {
-	// Attempt is called for each event of a request: result is "accepted", "retry", "rejected", "gone", "refused" (a non-zero code) or "cut".
-	Attempt func(endpoint string, t event.Type, result string, latency time.Duration)
-	// Delivered: raised is when the event was raised.
-	Delivered func(endpoint string, t event.Type, raised time.Time)
-	// DeadLetter and Gap count what was given up and named.
-	DeadLetter func(endpoint, reason string)
-	Gap        func(endpoint, reason string)
-}
-
 // Deps are what an endpoint works with.
 type Deps struct {
 	Store    Store

@@ -5,10 +5,12 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/attempts"
 	"github.com/hookline/hookline/internal/journal"
 	"github.com/hookline/hookline/internal/webhook"
 )
@@ -33,6 +35,8 @@ const (
 // Endpoint delivers to one receiver. See the package comment.
 type Endpoint struct {
 	name string
+	// base is the name in the configuration: that of a replay has more to it.
+	base string
 	// replay is the id of the replay that this endpoint carries out; "" for one that delivers.
 	replay string
 	deps   Deps
@@ -58,6 +62,7 @@ type Endpoint struct {
 	rateAt      time.Time // when Config.Rate allows the next request
 	beat        *heartbeat
 	stats       Stats
+	seen        seen
 	closing     bool
 	draining    bool // no batch waits for more events
 	storeFailed bool
@@ -88,6 +93,14 @@ type Stats struct {
 	Down              bool // a URL is down
 	Gone              []string
 	StoreFailed       bool
+	// Oldest is when the oldest event was raised that still has to be sent; zero: there is none.
+	Oldest time.Time
+	// P50, P90 and P99 are latencies of the answers of the last five to ten minutes, within a quarter; 0: none.
+	P50, P90, P99 time.Duration
+	// Results counts attempts since the start.
+	Results   [attempts.Results]uint64
+	LastError LastError
+	URLs      []URLStats
 }
 
 // NewEndpoint restores the endpoint's place in the journal and starts it. startAt is the hook_index from which a
@@ -104,7 +117,7 @@ func newEndpoint(cfg Config, deps Deps, startAt uint64, replay string) (*Endpoin
 		deps.Rand = rand.Float64
 	}
 	e := &Endpoint{
-		name: cfg.Name, replay: replay, deps: deps, log: deps.Logger.With("endpoint", cfg.Name),
+		name: cfg.Name, base: strings.TrimSuffix(cfg.Name, "/replay/"+replay), replay: replay, deps: deps, log: deps.Logger.With("endpoint", cfg.Name),
 		lanes: map[string]*lane{}, targets: map[string]*target{},
 		parkedDirty: map[string]struct{}{}, gaps: map[string][]storedGap{}, gapsDirty: map[string]struct{}{},
 		signal: make(chan struct{}, 1), save: make(chan struct{}, 1), beat: &heartbeat{},
@@ -176,7 +189,7 @@ func (e *Endpoint) apply(cfg Config, sub subscription) {
 		}
 		t := e.targets[url]
 		if t == nil {
-			t = &target{url: url, shown: shownURL(url), limit: cfg.Concurrency}
+			t = &target{url: url, shown: attempts.ShownURL(url), limit: cfg.Concurrency}
 			e.targets[url] = t
 		}
 		t.used, t.gone = true, false
@@ -417,5 +430,7 @@ func (e *Endpoint) Stats() Stats {
 			st.Gone = append(st.Gone, t.shown)
 		}
 	}
+	st.Oldest, st.Results, st.LastError, st.URLs = e.oldest(), e.seen.results, e.seen.last, e.urlStats()
+	st.P50, st.P90, st.P99 = e.seen.latency.percentiles(time.Now())
 	return st
 }

@@ -186,6 +186,8 @@ type rig struct {
 	ep   *delivery.Endpoint
 	recv *receiver
 	cfg  delivery.Config
+	// observer of the endpoint, from the next start on.
+	observer delivery.Observer
 }
 
 func urls() map[event.Type]string {
@@ -217,7 +219,7 @@ func (r *rig) start() {
 		r.t.Fatal(err)
 	}
 	r.ep, err = delivery.NewEndpoint(r.cfg, delivery.Deps{
-		Store: r.mem, Stamper: r.seq, Sender: r.recv, Logger: quiet, Rand: func() float64 { return 1 },
+		Store: r.mem, Stamper: r.seq, Sender: r.recv, Observer: r.observer, Logger: quiet, Rand: func() float64 { return 1 },
 	}, r.seq.Stats().NextIndex)
 	if err != nil {
 		r.t.Fatal(err)

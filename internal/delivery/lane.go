@@ -46,6 +46,7 @@ type lane struct {
 	// parked: the lane holds only its place; everything from nextSeq on is read from the journal.
 	parked  bool
 	nextSeq uint64
+	since   time.Time // when the event at nextSeq was raised; zero: not known
 	// missed counts records of the key that were taken while the lane was parked.
 	missed  uint64
 	waiters []*acceptWaiter

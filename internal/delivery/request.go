@@ -45,6 +45,7 @@ func (e *Endpoint) request(a *attempt, buf []byte) (webhook.Request, []byte) {
 		URL: a.t.url, Header: a.form.complete(h, env.id, buf), Body: buf, Timeout: a.wait,
 		Meta: webhook.Meta{
 			Endpoint: e.name, Stream: env.stream, ID: env.id, Type: string(env.typ), Seq: env.seq, Epoch: env.epoch,
+			Publication: env.publication, Attempt: a.n,
 		},
 	}, buf
 }

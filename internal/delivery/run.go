@@ -184,11 +184,14 @@ func (e *Endpoint) park(l *lane) {
 // unload drops the events of a parked lane from memory. The attempts stay: they are of the event that is read again
 // first.
 func (e *Endpoint) unload(l *lane) {
-	kept := l.queue[:0:0]
+	kept, first := l.queue[:0:0], true
 	for _, it := range l.queue {
 		if it.rec == nil || it.late {
 			kept = append(kept, it)
 			continue
+		}
+		if first {
+			l.since, first = it.rec.Time, false
 		}
 		e.held--
 		if !it.covered {

@@ -1,9 +1,6 @@
 package delivery
 
-import (
-	"net/url"
-	"time"
-)
+import "time"
 
 const (
 	// A URL counts as down after downAfter failures with no success between if they took at least downGrace, or after
@@ -40,6 +37,8 @@ type target struct {
 	failedMany   bool
 	latency      time.Duration
 	success      time.Time
+	lastError    string
+	lastErrorAt  time.Time
 	// While nothing succeeds a slow attempt is ended only at nextCut, and then more and more rarely.
 	nextCut  time.Time
 	cutDelay time.Duration
@@ -57,16 +56,6 @@ type target struct {
 	gone bool
 	// used says that the configuration still names the URL.
 	used bool
-}
-
-// shownURL returns a URL without user, password and query, which may hold secrets.
-func shownURL(s string) string {
-	u, err := url.Parse(s)
-	if err != nil {
-		return "***"
-	}
-	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return u.String()
 }
 
 func (t *target) inFlight() int { return t.fast + t.slow }

@@ -210,7 +210,7 @@ func (e *Endpoint) settle(a *attempt, rep webhook.Reply) (then func()) {
 	if e.cfg.Batch > 0 && !a.cut {
 		a.l.apart = max(a.l.apart, proveApart)
 	}
-	e.observe(a, class, code, rep)
+	e.observe(a, class, code, rep, why)
 	return e.failed(a, class, why, rep.RetryAfter, now)
 }
 
@@ -248,41 +248,10 @@ func errText(rep webhook.Reply) string {
 	return "status " + strconv.Itoa(rep.Status)
 }
 
-func (e *Endpoint) observe(a *attempt, class webhook.Class, code int, rep webhook.Reply) {
-	if e.deps.Observer.Attempt == nil {
-		return
-	}
-	result := result(a, class, code)
-	if len(a.events) < 2 {
-		e.deps.Observer.Attempt(e.name, a.it.typ(), result, rep.Latency)
-		return
-	}
-	for i := range a.events {
-		e.deps.Observer.Attempt(e.name, a.events[i].it.typ(), result, rep.Latency)
-	}
-}
-
-// result is the word of an attempt's outcome for the observer.
-func result(a *attempt, class webhook.Class, code int) string {
-	switch {
-	case class == webhook.Accepted && code != 0:
-		return "refused"
-	case class == webhook.Accepted:
-		return "accepted"
-	case class == webhook.Rejected:
-		return "rejected"
-	case class == webhook.Gone:
-		return "gone"
-	case a.cut:
-		return "cut"
-	}
-	return "retry"
-}
-
 // accepted takes the head out and lets the lane go on.
 func (e *Endpoint) accepted(a *attempt, rep webhook.Reply, now time.Time, code int, msg string) (then func()) {
 	e.up(a.t, now, rep.Latency)
-	e.observe(a, webhook.Accepted, code, rep)
+	e.observe(a, webhook.Accepted, code, rep, msg)
 	l, it := a.l, a.it
 	if code != 0 {
 		e.stats.Refused++

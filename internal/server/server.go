@@ -193,7 +193,7 @@ func (s *Server) admission() error {
 func (s *Server) openMedia() error {
 	c := s.store.Config()
 	s.decide = decision.New(decisionConfig(c), decision.Deps{
-		Sequence: stamps{s.seq}, Sender: s.asker, Observer: s.web.metrics.DecisionObserver(),
+		Sequence: stamps{s.seq}, Sender: s.asker, Observer: s.web.metrics.DecisionObserver(), Endpoint: endpointName,
 		Barrier: barrier{seq: s.seq, ep: s.ep, max: c.Delivery.Barrier},
 	})
 	formats := append(rtmp.Formats(c.RTMP.Enhanced), httplive.Formats(c.RTMP.Enhanced)...)

@@ -29,6 +29,9 @@ type Meta struct {
 	Type     string
 	Seq      uint64 // 0: none
 	Epoch    int64
+	// Publication is the one to which the event belongs; "": none.
+	Publication string
+	Attempt     int // its number, from 1
 }
 
 // Reply is what came of an attempt. Exactly one of Err and Status is set.
