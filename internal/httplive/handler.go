@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/outlet"
 	"github.com/hookline/hookline/internal/stream"
 )
 
@@ -201,9 +202,6 @@ type session struct {
 	mu   sync.Mutex
 	conn net.Conn // guarded by mu; nil until taken over
 	end  bool     // guarded by mu: kicked
-
-	bufs     net.Buffers // of the write in progress
-	deadline time.Time   // that the connection has
 }
 
 // kick ends the session; it does not block.
@@ -249,10 +247,11 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request, mi fact.MediaInf
 		_, _ = io.CopyN(io.Discard, rw.Reader, maxTalk)
 		s.kick()
 	}()
-	if s.write(net.Buffers{head(r, w.Header())}) != nil {
+	out := outlet.New(conn, outlet.Config{Timeout: s.timeout, SetDeadline: s.setDeadline})
+	if _, err := out.Write(s.ctx, net.Buffers{head(r, w.Header())}); err != nil {
 		return
 	}
-	s.play(v)
+	_ = v.Serve(s.ctx, out) // whatever ends it, the connection says so
 }
 
 // maxTalk is the number of bytes that a player may send after its request.
@@ -269,68 +268,14 @@ func (s *session) take(conn net.Conn) bool {
 	return true
 }
 
-// play writes until the stream or the session ends.
-func (s *session) play(v *stream.Viewer) {
-	for {
-		bufs, err := v.Next(s.ctx)
-		if err != nil {
-			return
-		}
-		n, err := s.writeCounted(bufs)
-		v.Sent(int(n))
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (s *session) write(bufs net.Buffers) error {
-	_, err := s.writeCounted(bufs)
-	return err
-}
-
-// batch is about the number of bytes in one write: a client that takes less than that within the timeout is gone.
-const batch = 256 << 10
-
-// writeCounted writes what is there, with one system call for up to about a batch where the connection allows that.
-func (s *session) writeCounted(bufs net.Buffers) (total int64, err error) {
-	for len(bufs) > 0 && err == nil {
-		n, size := 0, 0
-		for n < len(bufs) && size < batch {
-			size += len(bufs[n])
-			n++
-		}
-		var wrote int64
-		wrote, err = s.writeBatch(bufs[:n])
-		total += wrote
-		bufs = bufs[n:]
-	}
-	return total, err
-}
-
-// writeBatch moves the deadline only now and then: a timer per write would cost more than what it bounds.
-func (s *session) writeBatch(bufs net.Buffers) (int64, error) {
-	now := time.Now()
-	if s.deadline.Sub(now) < s.timeout*3/4 {
-		if err := s.extend(now.Add(s.timeout)); err != nil {
-			return 0, err
-		}
-	}
-	s.bufs = bufs
-	return s.bufs.WriteTo(s.conn)
-}
-
-func (s *session) extend(t time.Time) error {
+// setDeadline bounds what is written next; a session that was kicked has no time.
+func (s *session) setDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.end {
 		return net.ErrClosed
 	}
-	s.deadline = t
-	if err := s.conn.SetWriteDeadline(t); err != nil {
-		return fmt.Errorf("write deadline: %w", err)
-	}
-	return nil
+	return s.conn.SetWriteDeadline(t)
 }
 
 // head returns the head of the answer. It has no Content-Length: the body ends with the connection.

@@ -2,7 +2,6 @@ package rtmp
 
 import (
 	"context"
-	"net"
 
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/media"
@@ -31,11 +30,9 @@ type Publisher interface {
 
 // Viewer is a cursor on the wire bytes of a stream. It is used by one goroutine.
 type Viewer interface {
-	// Next waits for wire bytes and returns all there are. Errors: stream.ErrEnded, stream.ErrTooSlow,
-	// stream.ErrStopping, or ctx's.
-	Next(ctx context.Context) (net.Buffers, error)
-	// Sent counts bytes that were delivered.
-	Sent(n int)
+	// Serve writes the wire bytes to outlet until the stream, the outlet or ctx ends. Errors: stream.ErrEnded,
+	// stream.ErrTooSlow, stream.ErrStopping, the outlet's, or ctx's.
+	Serve(ctx context.Context, outlet stream.Outlet) error
 	// Close ends the session.
 	Close()
 }

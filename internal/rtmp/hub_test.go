@@ -216,8 +216,20 @@ type fakeViewer struct {
 	next int
 }
 
-// Next implements Viewer.
-func (v *fakeViewer) Next(ctx context.Context) (net.Buffers, error) {
+// Serve implements Viewer.
+func (v *fakeViewer) Serve(ctx context.Context, out stream.Outlet) error {
+	for {
+		blocks, err := v.take(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := out.Write(ctx, blocks); err != nil {
+			return err
+		}
+	}
+}
+
+func (v *fakeViewer) take(ctx context.Context) (net.Buffers, error) {
 	for {
 		v.s.mu.Lock()
 		blocks := append(net.Buffers(nil), v.s.log[v.next:]...)
@@ -237,9 +249,6 @@ func (v *fakeViewer) Next(ctx context.Context) (net.Buffers, error) {
 		}
 	}
 }
-
-// Sent implements Viewer.
-func (v *fakeViewer) Sent(int) {}
 
 // Close implements Viewer.
 func (v *fakeViewer) Close() {}

@@ -3,6 +3,7 @@ package rtmp
 import (
 	"context"
 	"errors"
+	"net"
 	"sync/atomic"
 
 	"github.com/hookline/hookline/internal/fact"
@@ -64,8 +65,9 @@ func (s *session) watch(v *view, reset bool, req stream.PlayRequest) {
 	if err := s.startPlay(reset); err != nil {
 		return
 	}
-	sent, err := s.relay(v, viewer)
-	s.log.Info("RTMP viewer ended", "stream", v.key, "bytes", sent, "why", err)
+	scr := &screen{s: s, view: v}
+	err = viewer.Serve(v.ctx, scr)
+	s.log.Info("RTMP viewer ended", "stream", v.key, "bytes", scr.sent.Load(), "why", err)
 	switch {
 	case v.ctx.Err() != nil: // whoever cancelled it knows what to say
 	case errors.Is(err, stream.ErrEnded), errors.Is(err, stream.ErrStopping):
@@ -88,23 +90,34 @@ func (s *session) startPlay(reset bool) error {
 	})
 }
 
-// relay writes wire bytes until there are no more.
-func (s *session) relay(v *view, viewer Viewer) (sent int64, err error) {
-	for {
-		blocks, err := viewer.Next(v.ctx)
-		if err != nil {
-			return sent, err
-		}
-		if v.paused.Load() {
-			continue // a live stream goes on meanwhile
-		}
-		n, err := s.sendBlocks(v.ctx, blocks)
-		viewer.Sent(int(n))
-		sent += n
-		if err != nil {
-			return sent, err
-		}
+// screen is the stream.DirectOutlet of a view.
+type screen struct {
+	s    *session
+	view *view
+	sent atomic.Int64
+}
+
+// Write implements stream.Outlet. What is shown while the view is paused is lost: a live stream goes on meanwhile.
+func (c *screen) Write(ctx context.Context, blocks net.Buffers) (int64, error) {
+	if c.view.paused.Load() {
+		blocks = nil
 	}
+	n, err := c.s.sendBlocks(ctx, blocks)
+	c.sent.Add(n)
+	return n, err
+}
+
+// Direct implements stream.DirectOutlet.
+func (c *screen) Direct() bool { return c.s.out.Direct() }
+
+// Try implements stream.DirectOutlet.
+func (c *screen) Try(blocks net.Buffers) (int, stream.Taken, error) {
+	if c.view.paused.Load() {
+		return 0, stream.TookAll, nil
+	}
+	n, taken, err := c.s.out.Try(blocks)
+	c.sent.Add(int64(n))
+	return n, taken, err
 }
 
 // appendEndOfPlay appends what tells a player that the stream has ended.

@@ -11,11 +11,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/outlet"
 	"github.com/hookline/hookline/internal/stream"
 )
 
@@ -23,9 +23,9 @@ const (
 	idleBuffer    = 4 << 10  // read buffer of a session that does not publish
 	publishBuffer = 32 << 10 // and of one that does: a frame or two
 
-	serverWindow = 5_000_000 // bytes after which the peer shall acknowledge; nobody enforces it
-	writeStep    = 256 << 10 // bytes of a viewer that must get through within the write time-out
-	minAckWindow = 64 << 10  // a peer can't make us acknowledge every message
+	serverWindow = 5_000_000   // bytes after which the peer shall acknowledge; nobody enforces it
+	writeStep    = outlet.Step // bytes of a viewer that must get through within the write time-out
+	minAckWindow = 64 << 10    // a peer can't make us acknowledge every message
 
 	// partingTime is what a session that is ended from outside has to say so.
 	partingTime = 500 * time.Millisecond
@@ -64,12 +64,12 @@ type session struct {
 	pub     *publication
 	view    *view
 
-	wmu  sync.Mutex // held while writing; guards wbuf
-	wbuf []byte
+	out *outlet.Outlet // the writing half of conn
 }
 
 func newSession(srv *Server, conn net.Conn, n uint64) *session {
 	s := &session{srv: srv, conn: conn, protocol: "rtmp"}
+	s.out = outlet.New(conn, outlet.Config{Timeout: srv.cfg.WriteTimeout, SetDeadline: s.setDeadline, Ending: s.closing.Load})
 	if _, ok := conn.(*tls.Conn); ok {
 		s.protocol = "rtmps"
 	}
@@ -106,7 +106,9 @@ func (s *session) run() {
 
 // serve reads until something ends it.
 func (s *session) serve() error {
-	s.deadline(time.Duration(s.srv.handshake.Load()))
+	if err := s.setDeadline(time.Now().Add(time.Duration(s.srv.handshake.Load()))); err != nil {
+		return err
+	}
 	if err := acceptHandshake(s, s.conn); err != nil {
 		return err
 	}
@@ -305,81 +307,31 @@ func (s *session) touch() {
 	s.due.Store(time.Now().UnixNano() + s.srv.keepAlive.Load())
 }
 
-// deadline bounds the next write. end may set its own at the same time, and wins.
-func (s *session) deadline(d time.Duration) {
-	_ = s.conn.SetWriteDeadline(time.Now().Add(d))
+// setDeadline bounds what is written next. end may set its own deadline at the same time, and wins.
+func (s *session) setDeadline(t time.Time) error {
+	err := s.conn.SetWriteDeadline(t)
 	if s.closing.Load() {
-		_ = s.conn.SetWriteDeadline(time.Now().Add(partingTime))
+		err = s.conn.SetWriteDeadline(time.Now().Add(partingTime))
 	}
+	return err
 }
 
 // send writes the messages that build appends, in one piece. A connection whose write failed is closed.
 func (s *session) send(build func(dst []byte) []byte) error {
-	s.wmu.Lock()
-	defer s.wmu.Unlock()
-	s.wbuf = build(s.wbuf[:0])
-	s.deadline(s.srv.cfg.WriteTimeout)
-	if _, err := s.conn.Write(s.wbuf); err != nil {
-		_ = s.conn.Close() // a part may have been written: nothing can follow
-		return fmt.Errorf("rtmp: write: %w", err)
+	if err := s.out.Send(build); err != nil {
+		return fmt.Errorf("rtmp: %w", err)
 	}
 	return nil
 }
 
-// sendBlocks writes shared wire bytes, with one system call if the socket takes them. The write time-out is for each
-// writeStep: a viewer may be slow, as long as it reads; how far it may lag is the hub's decision. Between two blocks it
-// gives up when ctx ends.
+// sendBlocks writes shared wire bytes. A viewer may be slow, as long as it reads; how far it may lag is the hub's decision.
+// Between two blocks it gives up when ctx ends.
 func (s *session) sendBlocks(ctx context.Context, blocks net.Buffers) (sent int64, err error) {
-	s.wmu.Lock()
-	defer s.wmu.Unlock()
-	for len(blocks) > 0 {
-		if sent > 0 && ctx.Err() != nil {
-			return sent, ctx.Err()
-		}
-		var n int64
-		if len(blocks[0]) > writeStep {
-			n, err = s.sendLarge(blocks[0])
-			blocks = blocks[1:]
-		} else {
-			group := blocks[:fitting(blocks, writeStep)]
-			blocks = blocks[len(group):]
-			s.deadline(s.srv.cfg.WriteTimeout)
-			n, err = group.WriteTo(s.conn)
-		}
-		sent += n
-		if err != nil {
-			_ = s.conn.Close()
-			return sent, fmt.Errorf("rtmp: write: %w", err)
-		}
+	sent, err = s.out.Write(ctx, blocks)
+	if err != nil {
+		return sent, fmt.Errorf("rtmp: %w", err)
 	}
 	return sent, nil
-}
-
-// sendLarge writes one block in steps. A session that is ended from outside has no time for the rest.
-func (s *session) sendLarge(block []byte) (sent int64, err error) {
-	for len(block) > 0 {
-		if s.closing.Load() {
-			return sent, errLeaving
-		}
-		s.deadline(s.srv.cfg.WriteTimeout)
-		n, err := s.conn.Write(block[:min(len(block), writeStep)])
-		sent += int64(n)
-		if err != nil {
-			return sent, err
-		}
-		block = block[n:]
-	}
-	return sent, nil
-}
-
-// fitting returns how many of the blocks have together at most size bytes; at least one.
-func fitting(blocks net.Buffers, size int) int {
-	for i, b := range blocks {
-		if size -= len(b); size < 0 && i > 0 {
-			return i
-		}
-	}
-	return len(blocks)
 }
 
 // refuse states an error of the media stream and hangs up.

@@ -15,9 +15,12 @@
 //     audio from before that. One that comes later starts at the newest key frame. Both miss nothing from there on
 //     unless they lag.
 //   - Wire bytes are shared and immutable. Nobody copies them.
-//   - Publisher.WriteFrame, Publisher.Metadata and Viewer.Next belong to one goroutine each; everything else is safe for
-//     concurrent use. Every Publisher and every Viewer must be closed; Hub.Stop waits for the viewers.
+//   - Viewer.Serve writes to an Outlet. To a DirectOutlet the wire log's crew writes, a goroutine or two for all viewers, which
+//     never wait: a connection that does not take everything at once is served by the goroutine that called Serve until it
+//     has caught up. Serve has returned when nobody touches the outlet any more.
+//   - Publisher.WriteFrame, Publisher.Metadata and Viewer.Serve or Viewer.Next belong to one goroutine each; everything else
+//     is safe for concurrent use. Every Publisher and every Viewer must be closed; Hub.Stop waits for the viewers.
 //
 // Lock order: streams in the order of their keys, then the hub, then a wire log. A wire log's lock is the only one that
-// a viewer takes while it plays.
+// a viewer takes while it plays, and it is not held while anything is written.
 package stream

@@ -9,7 +9,7 @@ import (
 	"github.com/hookline/hookline/internal/fact"
 )
 
-// Viewer is a cursor on the wire log of a stream. Next is called from one goroutine, Sent and Close from any.
+// Viewer is a cursor on the wire log of a stream. Serve, or Next, is called from one goroutine, Sent and Close from any.
 type Viewer struct {
 	pub    *publication
 	source *source
@@ -22,8 +22,8 @@ type Viewer struct {
 	// drained is what was sent when the viewer was last looked at after the end; guarded by the stream's lock.
 	drained uint64
 
-	cur  cursor      // owned by Next, after Play
-	bufs net.Buffers // owned by Next: the memory that it hands out again and again
+	cur  cursor      // owned by Next after Play, or by who the seat says
+	bufs net.Buffers // owned by Next or Serve: the memory that is handed out again and again
 }
 
 // attach makes a viewer of the publication. The stream's lock is held and s is registered.

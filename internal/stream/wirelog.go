@@ -57,9 +57,12 @@ type wireLog struct {
 	// start is what a new viewer needs first, resync what one needs that was moved.
 	start, resync []byte
 	// wake is closed at the next change; nil while nobody waits.
-	wake   chan struct{}
-	closed bool
-	lim    limits
+	wake  chan struct{}
+	hands []*hand // the crew
+	// version counts the changes that the crew is called for.
+	version uint64
+	closed  bool
+	lim     limits
 }
 
 // cursor is a viewer's place in a wire log.
@@ -116,6 +119,7 @@ func (l *wireLog) append(b block, lim limits) chan struct{} {
 	l.total += uint64(len(b.data))
 	l.held += len(b.data)
 	l.trim()
+	l.call()
 	return l.takeWake()
 }
 
@@ -124,6 +128,7 @@ func (l *wireLog) close() chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
+	l.call()
 	return l.takeWake()
 }
 
@@ -195,9 +200,21 @@ func (l *wireLog) late(b *block) bool {
 func (l *wireLog) take(c *cursor, dst net.Buffers) (net.Buffers, <-chan struct{}, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	dst, err := l.fetch(c, dst)
+	if err != nil || len(dst) > 0 {
+		return dst, nil, err
+	}
+	if l.wake == nil {
+		l.wake = make(chan struct{})
+	}
+	return dst, l.wake, nil
+}
+
+// fetch is take without waiting. l.mu is held.
+func (l *wireLog) fetch(c *cursor, dst net.Buffers) (net.Buffers, error) {
 	dst, ok, err := l.place(c, dst)
 	if err != nil {
-		return dst, nil, err
+		return dst, err
 	}
 	if ok {
 		size := 0
@@ -207,16 +224,10 @@ func (l *wireLog) take(c *cursor, dst net.Buffers) (net.Buffers, <-chan struct{}
 			size += len(b.data)
 		}
 	}
-	if len(dst) > 0 {
-		return dst, nil, nil
+	if len(dst) == 0 && l.closed {
+		return dst, ErrEnded
 	}
-	if l.closed {
-		return dst, nil, ErrEnded
-	}
-	if l.wake == nil {
-		l.wake = make(chan struct{})
-	}
-	return dst, l.wake, nil
+	return dst, nil
 }
 
 // place sees to it that c stands on a block of the log, or at its end. It says no while c waits for a key block. Who
