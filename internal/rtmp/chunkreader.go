@@ -22,6 +22,7 @@ const (
 	maxCommand    = 64 << 10
 	maxControl    = 64
 	maxPartial    = 20 << 20  // all unfinished messages of a connection together
+	maxEarly      = 256 << 10 // the same before it may send media
 	firstBodySize = 64 << 10  // what is allocated for a message at once; more only when data arrived
 	bodyGrowth    = 4         // factor by which it grows then
 	extendedField = 1<<24 - 1 // a time stamp field of this value announces an extended time stamp
@@ -239,9 +240,13 @@ func (c *chunkReader) payload(s *chunkStream, n int) error {
 // grow gives the body more room.
 func (c *chunkReader) grow(s *chunkStream) error {
 	size := min(s.length, max(firstBodySize, bodyGrowth*cap(s.body)))
+	limit := maxEarly
+	if c.media {
+		limit = maxPartial
+	}
 	c.partial += size - cap(s.body)
-	if c.partial > maxPartial {
-		return fmt.Errorf("%w: unfinished messages need more than %d bytes", ErrProtocol, maxPartial)
+	if c.partial > limit {
+		return fmt.Errorf("%w: unfinished messages need more than %d bytes", ErrProtocol, limit)
 	}
 	body := make([]byte, len(s.body), size)
 	copy(body, s.body)

@@ -1,17 +1,15 @@
 package rtmp
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hookline/hookline/internal/format/amf"
@@ -25,138 +23,32 @@ const (
 	clientBufferMS = 3000
 )
 
-// Dialer makes clients.
-type Dialer struct {
-	// TLS is used for rtmps. Default nil: verify the server's name.
-	TLS *tls.Config
-	// LegacyHEVC announces H.265 by the unofficial codec id 12 instead of Enhanced RTMP. Default false.
-	LegacyHEVC bool
-	// WriteTimeout bounds one write. Default 10 s.
-	WriteTimeout time.Duration
-}
-
 // Client is a connection to an RTMP server that publishes or plays one stream.
 type Client struct {
 	conn     net.Conn
 	target   address
 	enhanced bool
 	timeout  time.Duration
+	onMove   func(url string)
 
-	in     *chunkReader
-	input  *countingReader
-	window uint64 // bytes after which to acknowledge; 0: the server did not ask for it
-	acked  uint64
-	call   float64 // the newest transaction
-	queue  []Message
-	tracks [2]*media.Track // announced, by media.Kind
+	in       *chunkReader
+	input    *countingReader
+	window   uint64 // bytes after which to acknowledge; 0: the server did not ask for it
+	acked    uint64
+	call     float64 // the newest transaction
+	streamID uint32  // the message stream that the server gave
+	queue    []Message
+	tracks   [2]*media.Track // announced, by media.Kind
 
 	wmu  sync.Mutex // held while writing; guards wbuf
 	wbuf []byte
 
-	closeOnce sync.Once
+	interrupted atomic.Bool // a context has ended: all deadlines are over
+	closeOnce   sync.Once
 	// While publishing a goroutine reads.
 	readDone    chan struct{}
 	readErr     error         // written before readDone is closed
 	unpublished chan struct{} // closed when the server confirmed the end
-}
-
-// address is a parsed URL.
-type address struct {
-	host  string // with port
-	tls   bool
-	app   string
-	name  string // stream with query
-	tcURL string
-}
-
-// parseURL parses rtmp[s]://host[:port]/app/stream...[?params]. Nothing is unescaped: servers take names as they are.
-func parseURL(raw string) (address, error) {
-	scheme, rest, ok := strings.Cut(raw, "://")
-	if !ok || scheme != "rtmp" && scheme != "rtmps" {
-		return address{}, fmt.Errorf("rtmp: %q is no rtmp:// or rtmps:// URL", raw)
-	}
-	host, path, _ := strings.Cut(rest, "/")
-	app, name, _ := strings.Cut(path, "/")
-	if host == "" || app == "" || name == "" || strings.Contains(app, "?") {
-		return address{}, fmt.Errorf("rtmp: %q lacks a host, an app or a stream", raw)
-	}
-	a := address{host: host, tls: scheme == "rtmps", app: app, name: name, tcURL: scheme + "://" + host + "/" + app}
-	if _, _, err := net.SplitHostPort(host); err != nil {
-		port := "1935"
-		if a.tls {
-			port = "443"
-		}
-		a.host = net.JoinHostPort(strings.Trim(host, "[]"), port)
-	}
-	return a, nil
-}
-
-// Dial connects to the server of url with default options.
-func Dial(ctx context.Context, url string) (*Client, error) { return Dialer{}.Dial(ctx, url) }
-
-// Dial connects to the server of url, shakes hands and sends connect. A server that refuses makes it a *StatusError.
-func (d Dialer) Dial(ctx context.Context, url string) (*Client, error) {
-	target, err := parseURL(url)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := d.dial(ctx, target)
-	if err != nil {
-		return nil, fmt.Errorf("rtmp: %w", err)
-	}
-	c := &Client{
-		conn: conn, target: target, enhanced: !d.LegacyHEVC, timeout: d.WriteTimeout,
-		input:    &countingReader{r: conn},
-		readDone: make(chan struct{}), unpublished: make(chan struct{}),
-	}
-	if c.timeout <= 0 {
-		c.timeout = 10 * time.Second
-	}
-	c.in = newChunkReader(bufio.NewReaderSize(c.input, clientBuffer))
-	c.in.media = true
-	if err := c.within(ctx, c.open); err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return c, nil
-}
-
-func (d Dialer) dial(ctx context.Context, a address) (net.Conn, error) {
-	if a.tls {
-		return (&tls.Dialer{Config: d.TLS}).DialContext(ctx, "tcp", a.host)
-	}
-	return new(net.Dialer).DialContext(ctx, "tcp", a.host)
-}
-
-// within runs f and interrupts it when ctx ends.
-func (c *Client) within(ctx context.Context, f func() error) error {
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
-	err := f()
-	if !stop() && ctx.Err() != nil {
-		return fmt.Errorf("rtmp: %w", ctx.Err())
-	}
-	return err
-}
-
-// open shakes hands and connects.
-func (c *Client) open() error {
-	if err := dialHandshake(c.input, c.conn); err != nil {
-		return err
-	}
-	err := c.send(func(dst []byte) []byte {
-		return appendControl(dst, TypeSetChunkSize, ChunkSize)
-	})
-	if err != nil {
-		return err
-	}
-	_, err = c.request("connect", amf.Object{
-		{Name: "app", Value: c.target.app},
-		{Name: "type", Value: "nonprivate"},
-		{Name: "flashVer", Value: "FMLE/3.0 (compatible; Hookline)"},
-		{Name: "tcUrl", Value: c.target.tcURL},
-		{Name: "objectEncoding", Value: float64(0)},
-	})
-	return err
 }
 
 // Publish asks to publish the stream of the URL. It returns when the server has decided; a refusal is a *StatusError.
@@ -206,7 +98,12 @@ func (c *Client) createStream() (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	return uint32(answer.number(0)), nil
+	id := answer.number(0)
+	if !(id >= 1 && id < 1<<32) {
+		return 0, fmt.Errorf("%w: message stream %v", ErrProtocol, id)
+	}
+	c.streamID = uint32(id)
+	return c.streamID, nil
 }
 
 // request sends a command and waits for its result.
@@ -331,8 +228,20 @@ func (c *Client) playStatus(m Message) error {
 		return io.EOF
 	case codeConnectClosed:
 		return statusOf(o)
+	case codeReconnect:
+		c.moved(o)
 	}
 	return nil
+}
+
+// moved tells of a request to reconnect. The connection goes on until one side closes it.
+func (c *Client) moved(o amf.Object) {
+	if c.onMove == nil {
+		return
+	}
+	if target, err := c.target.redirected(o.Text("tcUrl")); err == nil {
+		c.onMove(target.String())
+	}
 }
 
 // next returns the next message and takes those that are about the connection.
@@ -396,6 +305,9 @@ func (c *Client) attend() {
 			confirmed = true
 			close(c.unpublished)
 		}
+		if s.Code == codeReconnect {
+			c.moved(o)
+		}
 		if s.Level == levelError || s.Code == codeConnectClosed {
 			c.readErr = s
 			return
@@ -413,7 +325,7 @@ func (c *Client) WriteTag(typ MessageType, timestamp uint32, body []byte) error 
 		csid = csidVideo
 	default:
 	}
-	m := Message{Type: typ, StreamID: mediaStreamID, Timestamp: timestamp, Body: body}
+	m := Message{Type: typ, StreamID: c.streamID, Timestamp: timestamp, Body: body}
 	return c.write(func(dst []byte) []byte { return appendMessage(dst, csid, m, ChunkSize) })
 }
 
@@ -423,17 +335,21 @@ func (c *Client) WriteMetadata(tracks ...*media.Track) error {
 	return c.WriteTag(TypeDataAMF0, 0, body)
 }
 
-// WriteFrame writes one frame of the published stream, after the configuration of its track when that is new.
+// WriteFrame writes one frame of the published stream, after the configuration of its track when that is new. A codec
+// that RTMP can't carry is an error.
 func (c *Client) WriteFrame(f *media.Frame) error {
+	if !flv.Carries(f.Track.Codec) {
+		return fmt.Errorf("rtmp: %v can't be carried", f.Track.Codec)
+	}
 	return c.write(func(dst []byte) []byte {
 		if kind := f.Track.Codec.Kind(); c.tracks[kind] != f.Track {
 			c.tracks[kind] = f.Track
-			dst = appendSequenceHeader(dst, f.Track, flv.Millis(f.DTS), c.enhanced)
+			dst = appendSequenceHeader(dst, f.Track, c.streamID, flv.Millis(f.DTS), c.enhanced)
 		}
 		if f.Config {
 			return dst
 		}
-		return appendFrame(dst, f, c.enhanced)
+		return appendFrame(dst, f, c.streamID, c.enhanced)
 	})
 }
 
@@ -459,7 +375,7 @@ func (c *Client) Unpublish(ctx context.Context) error {
 	if err := c.sendCommand("FCUnpublish", nil, c.target.name); err != nil {
 		return err
 	}
-	if err := c.sendCommand("deleteStream", nil, float64(mediaStreamID)); err != nil {
+	if err := c.sendCommand("deleteStream", nil, float64(c.streamID)); err != nil {
 		return err
 	}
 	select {
@@ -502,20 +418,27 @@ func (c *Client) send(build func(dst []byte) []byte) error {
 	defer c.wmu.Unlock()
 	c.wbuf = build(c.wbuf[:0])
 	_ = c.conn.SetWriteDeadline(time.Now().Add(c.timeout))
+	if c.interrupted.Load() {
+		_ = c.conn.SetDeadline(time.Unix(1, 0))
+	}
 	if _, err := c.conn.Write(c.wbuf); err != nil {
 		return fmt.Errorf("rtmp: write: %w", err)
 	}
 	return nil
 }
 
-// countingReader counts what was read.
+// countingReader counts what was read, and bounds the wait for it.
 type countingReader struct {
-	r io.Reader
-	n uint64
+	r       io.Reader
+	n       uint64
+	waiting func() // before each read; may be nil
 }
 
 // Read implements io.Reader.
 func (c *countingReader) Read(p []byte) (int, error) {
+	if c.waiting != nil {
+		c.waiting()
+	}
 	n, err := c.r.Read(p)
 	c.n += uint64(n)
 	return n, err

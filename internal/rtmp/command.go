@@ -118,6 +118,7 @@ const (
 
 	codeConnectSuccess = "NetConnection.Connect.Success"
 	codeConnectClosed  = "NetConnection.Connect.Closed"
+	codeReconnect      = "NetConnection.Connect.ReconnectRequest"
 	codeCallFailed     = "NetConnection.Call.Failed"
 
 	codePublishStart   = "NetStream.Publish.Start"
@@ -146,6 +147,8 @@ type StatusError struct {
 	Code        string // "NetStream.Publish.BadName"
 	Level       string // "error"
 	Description string // for people
+	// Redirect is where to connect instead, a tcUrl, when the peer said so (ex.redirect of a rejected connect).
+	Redirect string
 }
 
 // Error implements error.
@@ -164,7 +167,12 @@ func (e *StatusError) object() amf.Object {
 
 // statusOf reads an information object.
 func statusOf(o amf.Object) *StatusError {
-	return &StatusError{Code: o.Text("code"), Level: o.Text("level"), Description: o.Text("description")}
+	s := &StatusError{Code: o.Text("code"), Level: o.Text("level"), Description: o.Text("description")}
+	if v, ok := o.Get("ex"); ok {
+		ex, _ := amf.Members(v)
+		s.Redirect = ex.Text("redirect")
+	}
+	return s
 }
 
 // appendStatus appends an onStatus message of the media stream.

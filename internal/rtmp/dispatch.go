@@ -12,6 +12,9 @@ var errNotConnected = errors.New("command before connect")
 
 // command takes a command message.
 func (s *session) command(m Message) error {
+	if !s.pace.take(time.Now(), commandBurst, commandRate) {
+		return fmt.Errorf("%w: too many commands", ErrProtocol)
+	}
 	c, err := parseCommand(m)
 	if err != nil {
 		return err
@@ -83,22 +86,26 @@ func (s *session) onConnect(c command) error {
 	if s.connect != nil {
 		return s.fail(c, "already connected")
 	}
-	s.connect = &connectInfo{app: c.object.Text("app"), tcURL: c.object.Text("tcUrl")}
+	s.connect = &connectInfo{app: c.object.Text("app"), tcURL: c.object.Text("tcUrl"), reconnects: wantsReconnect(c.object)}
 	var encoding float64
 	if c.object.Number("objectEncoding") == 3 {
 		encoding = 3
 	}
 	info := StatusError{Code: codeConnectSuccess, Level: levelStatus, Description: "Connection succeeded."}
+	properties := amf.Object{
+		{Name: "fmsVer", Value: "FMS/3,0,1,123"},
+		{Name: "capabilities", Value: float64(31)},
+		{Name: "mode", Value: float64(1)},
+	}
+	if speaksEnhanced(c.object) { // who does not has no use for it, and may be old
+		properties = append(properties, enhancedMembers()...)
+	}
 	return s.send(func(dst []byte) []byte {
 		dst = appendControl(dst, TypeWindowAckSize, serverWindow)
 		dst = appendControl(dst, TypeSetPeerBandwidth, serverWindow, 2) // dynamic
 		dst = appendControl(dst, TypeSetChunkSize, ChunkSize)
 		return appendCommand(dst, csidCommand, 0, ChunkSize, "_result", c.id,
-			amf.Object{
-				{Name: "fmsVer", Value: "FMS/3,0,1,123"},
-				{Name: "capabilities", Value: float64(31)},
-				{Name: "mode", Value: float64(1)},
-			},
+			properties,
 			append(info.object(), amf.Member{Name: "objectEncoding", Value: encoding}))
 	})
 }

@@ -19,9 +19,13 @@
 // Because the bytes are shared, receiveAudio and receiveVideo are answered and have no effect, and a viewer that pauses
 // goes on with the live stream, at once, not at a key frame. start, duration and seek mean nothing for a live stream.
 //
+// Enhanced RTMP (v1 and v2) is announced to peers that announce it: FourCC codecs are passed on, capsEx is Reconnect, ModEx
+// and TimestampNanoOffset. A server that stops asks peers that understand it to reconnect.
+//
 // Whatever a peer sends, it can't make a session panic, hold more than a bounded amount of memory, or stay for ever:
 // message length (by type and by what the peer was allowed so far), number of chunk streams, memory of unfinished
-// messages, time until a command, time between media messages, time of a write and number of connections are limited.
+// messages, time until a command, time between media messages, time of a write, rate of commands, pings and changes of metadata, and
+// number of connections are limited.
 // Memory follows the data that arrived, never the length that was claimed.
 //
 // How a publication ends: the peer says so (FCUnpublish, closeStream, deleteStream): fact.EndUnpublish; the connection

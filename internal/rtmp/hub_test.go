@@ -117,15 +117,16 @@ type fakeStream struct {
 	hub  *fakeHub
 	kick func()
 
-	mu       sync.Mutex
-	metadata []byte
-	tracks   [2]*media.Track
-	packager stream.Packager
-	frames   int
-	log      net.Buffers
-	closed   bool // from outside
-	ended    bool
-	wake     chan struct{}
+	mu        sync.Mutex
+	metadata  []byte
+	announced int
+	tracks    [2]*media.Track
+	packager  stream.Packager
+	frames    int
+	log       net.Buffers
+	closed    bool // from outside
+	ended     bool
+	wake      chan struct{}
 }
 
 // over says that the stream has ended. It stays there, so that a player that waited for it sees it even if it was short.
@@ -145,6 +146,7 @@ func (s *fakeStream) Metadata(raw []byte, _, _ bool, _, _ int, _ float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.metadata = raw
+	s.announced++
 }
 
 // WriteFrame implements Publisher.

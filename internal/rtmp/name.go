@@ -22,8 +22,9 @@ var errName = errors.New("bad stream name")
 
 // connectInfo is what the connect command says about where things are.
 type connectInfo struct {
-	app   string // as it came
-	tcURL string
+	app        string // as it came
+	tcURL      string
+	reconnects bool // understands a request to reconnect
 }
 
 // target returns the stream that a peer means by name after it connected with c. The path of a stream may be split

@@ -51,7 +51,7 @@ func (p *packager) announce(dst []byte, timestamp uint32) []byte {
 	dst = flv.AppendMetadataBody(dst, p.program.Metadata, p.program.Tracks, p.enhanced)
 	dst = endMessage(dst, body, timestamp, ChunkSize)
 	for _, t := range p.program.Tracks {
-		dst = appendSequenceHeader(dst, t, timestamp, p.enhanced)
+		dst = appendSequenceHeader(dst, t, mediaStreamID, timestamp, p.enhanced)
 	}
 	return dst
 }
@@ -62,21 +62,21 @@ func (p *packager) Append(dst []byte, f *media.Frame) []byte {
 		return dst // Change announces it
 	}
 	p.last = flv.Millis(f.DTS)
-	return appendFrame(dst, f, p.enhanced)
+	return appendFrame(dst, f, mediaStreamID, p.enhanced)
 }
 
 // appendFrame appends the message of f. The time stamp is the frame's DTS; it wraps after 49.7 days.
-func appendFrame(dst []byte, f *media.Frame, enhanced bool) []byte {
+func appendFrame(dst []byte, f *media.Frame, streamID uint32, enhanced bool) []byte {
 	timestamp := flv.Millis(f.DTS)
 	csid, typ := channel(f.Track)
-	dst, body := beginMessage(dst, csid, typ, mediaStreamID, timestamp)
+	dst, body := beginMessage(dst, csid, typ, streamID, timestamp)
 	return endMessage(flv.AppendBody(dst, f, enhanced), body, timestamp, ChunkSize)
 }
 
 // appendSequenceHeader appends the message that announces t, nothing when its codec has none.
-func appendSequenceHeader(dst []byte, t *media.Track, timestamp uint32, enhanced bool) []byte {
+func appendSequenceHeader(dst []byte, t *media.Track, streamID, timestamp uint32, enhanced bool) []byte {
 	csid, typ := channel(t)
-	out, body := beginMessage(dst, csid, typ, mediaStreamID, timestamp)
+	out, body := beginMessage(dst, csid, typ, streamID, timestamp)
 	out = flv.AppendSequenceHeader(out, t, enhanced)
 	if len(out) == body {
 		return out[:len(dst)]

@@ -34,9 +34,13 @@ type publication struct {
 	demux     flv.Demuxer
 	clock     unwrapper
 	badBodies uint64
+	metadata  bucket
 	ignoring  bool // additional tracks; it was said
 	key       string
 }
+
+// errMetadataRate: every change goes to all viewers, which one publisher must not make expensive.
+var errMetadataRate = errors.New("rtmp: metadata changes too often")
 
 // onPublish takes publish (spec 7.2.2.6). Its answer is written by decide.
 func (s *session) onPublish(c command) error {
@@ -194,6 +198,9 @@ func (s *session) publish(p *publication, m Message) error {
 		return splitAggregate(m, func(part Message) error { return s.publish(p, part) })
 	default:
 		d, ok, dataErr := p.demux.Data(m.Body)
+		if ok && dataErr == nil && !p.metadata.take(time.Now(), metadataBurst, metadataRate) {
+			dataErr = errMetadataRate
+		}
 		if ok && dataErr == nil {
 			p.publisher.Metadata(d.Raw, d.HasVideo, d.HasAudio, d.Width, d.Height, d.FrameRate)
 		}

@@ -63,6 +63,7 @@ type session struct {
 	acked   uint64       // received bytes at the last acknowledgement
 	pub     *publication
 	view    *view
+	pace    bucket // of what is answered
 
 	out *outlet.Outlet // the writing half of conn
 }
@@ -153,6 +154,9 @@ func (s *session) event(body []byte) error {
 	if len(body) < 6 || binary.BigEndian.Uint16(body) != eventPingRequest {
 		return nil
 	}
+	if !s.pace.take(time.Now(), commandBurst, commandRate) {
+		return fmt.Errorf("%w: too many pings", ErrProtocol)
+	}
 	return s.send(func(dst []byte) []byte {
 		return appendEvent(dst, eventPingResponse, binary.BigEndian.Uint32(body[2:]))
 	})
@@ -216,6 +220,9 @@ func (s *session) part(reason fact.EndReason) {
 	_ = s.send(func(dst []byte) []byte {
 		if s.view != nil {
 			dst = appendEndOfPlay(dst)
+		}
+		if reason == fact.EndServerStop && s.connect.reconnects {
+			dst = appendReconnect(dst, "The server is restarted.")
 		}
 		return appendStatus(dst, levelStatus, codeConnectClosed, "closed by the server: "+string(reason))
 	})
