@@ -142,7 +142,7 @@ func keys(t *testing.T) map[string]string {
 // own says whether a key is Hookline's own.
 func own(key string) bool {
 	section, _, _ := strings.Cut(key, ".")
-	return slices.Contains([]string{"server", "journal", "delivery", "limits"}, section) ||
+	return slices.Contains([]string{"server", "journal", "delivery", "limits", "tls"}, section) ||
 		slices.Contains([]string{"hook.on_publication_ended", "hook.on_event_gap", "hook.secret"}, key)
 }
 

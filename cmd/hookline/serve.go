@@ -18,10 +18,11 @@ type serveCmd struct {
 	Level  *int   `short:"l" placeholder:"0-4" help:"Log level as in ZLMediaKit: 0 trace, 1 debug, 2 info, 3 warn, 4 error. Overrides server.log_level."`
 	Log    string `enum:",text,json" default:"" help:"Form of the log: text or json. Overrides server.log_format."`
 
-	Daemon  bool   `short:"d" help:"Accepted for ZLMediaKit's scripts; Hookline stays in the foreground, for systemd and containers."`
-	MaxDay  int    `short:"m" hidden:""`
-	SSL     string `short:"s" hidden:""`
-	Threads int    `short:"t" hidden:""`
+	SSL string `short:"s" placeholder:"PATH" help:"Certificates of HTTPS and RTMPS: a PEM file with its key, or a directory of them. Overrides tls.certificates."`
+
+	Daemon  bool `short:"d" help:"Accepted for ZLMediaKit's scripts; Hookline stays in the foreground, for systemd and containers."`
+	MaxDay  int  `short:"m" hidden:""`
+	Threads int  `short:"t" hidden:""`
 }
 
 // Run implements the command.
@@ -34,6 +35,9 @@ func (c *serveCmd) Run() error {
 			return err
 		}
 		environ = append(environ, "HOOKLINE_SERVER_LOG_LEVEL="+l)
+	}
+	if c.SSL != "" {
+		environ = append(environ, "HOOKLINE_TLS_CERTIFICATES="+c.SSL)
 	}
 	log := newLogger(c.logFormat(environ), level)
 	c.explain(log)
@@ -87,9 +91,6 @@ func zlmLevel(n int) (string, error) {
 func (c *serveCmd) explain(log *slog.Logger) {
 	if c.Daemon {
 		log.Info("-d: Hookline stays in the foreground; let systemd or a container restart it")
-	}
-	if c.SSL != "" {
-		log.Warn("-s: TLS listeners do not exist yet; put a proxy in front", "file", c.SSL)
 	}
 	if c.MaxDay != 0 || c.Threads != 0 {
 		log.Info("-m and -t have no effect: logs go to standard error, and all processors are used")

@@ -22,6 +22,7 @@ type Config struct {
 	Journal  Journal
 	Delivery Delivery
 	Limits   Limits
+	TLS      TLS
 	// Endpoints are the [endpoint.NAME] sections by name.
 	Endpoints []Endpoint
 
@@ -86,6 +87,7 @@ type Protocol struct {
 // HTTP is [http].
 type HTTP struct {
 	Port              int           // 80; 8080 without a file; 0: off
+	SSLPort           int           // 443; 8443 without a file; 0: off
 	CharSet           string        // utf-8
 	KeepAlive         time.Duration // idle time-out; 15 s
 	MaxReqSize        int64         // limit of a body in bytes; 40960
@@ -128,6 +130,7 @@ func (h *Hook) setURL(hook, url string) {
 // RTMP is [rtmp].
 type RTMP struct {
 	Port      int           // 1935; 0: off
+	SSLPort   int           // 19350; 0: off
 	Handshake time.Duration // limit of the handshake; 15 s
 	KeepAlive time.Duration // idle time-out; 15 s
 	Enhanced  bool          // offer enhanced RTMP to players; 1
@@ -172,6 +175,12 @@ type Limits struct {
 	ViewerLag           time.Duration // the same in time; 10 s
 	GOPMaxBytes         int64         // 32 MiB
 	GOPMax              time.Duration // 20 s
+}
+
+// TLS is [tls], Hookline's own.
+type TLS struct {
+	Certificates string // what tlscert.Sources splits; empty
+	SelfSigned   bool   // without certificates: one of its own; 0
 }
 
 // source says where a value comes from.

@@ -20,7 +20,7 @@ func Keys() []Key {
 	var out []Key
 	for _, part := range [][]Key{
 		hookKeys(), httpKeys(), rtmpKeys(), generalKeys(), protocolKeys(), apiKeys(),
-		serverKeys(), journalKeys(), deliveryKeys(), limitKeys(),
+		serverKeys(), journalKeys(), deliveryKeys(), limitKeys(), tlsKeys(),
 		hlsKeys(), recordKeys(), rtspKeys(), rtpKeys(), rtpProxyKeys(), rtcKeys(), srtKeys(),
 		clusterKeys(), ffmpegKeys(), smallKeys(),
 	} {
@@ -35,7 +35,7 @@ func Keys() []Key {
 // isOwn says whether the key is Hookline's own.
 func isOwn(name string) bool {
 	switch section, _, _ := strings.Cut(name, "."); section {
-	case "server", "journal", "delivery", "limits":
+	case "server", "journal", "delivery", "limits", "tls":
 		return true
 	}
 	return name == "hook.on_publication_ended" || name == "hook.on_event_gap" || name == keyHookSecret
@@ -54,6 +54,7 @@ func sectionDoc(section string) string {
 		"journal":  "Hookline's own: the durable log of events.",
 		"delivery": "Hookline's own: how events are delivered, retried and given up.",
 		"limits":   "Hookline's own: bounds against overload.",
+		"tls":      "Hookline's own: certificates of HTTPS and RTMPS.",
 	}
 	if doc, ok := docs[section]; ok {
 		return doc
@@ -107,6 +108,8 @@ func hookKeys() []Key {
 func httpKeys() []Key {
 	keys := []Key{
 		portKey("http.port", "80", "HTTP listener", func(c *Config) *int { return &c.HTTP.Port }).withoutFile("8080"),
+		portKey("http.sslport", "443", "HTTPS listener; off while there is no certificate (tls.certificates)",
+			func(c *Config) *int { return &c.HTTP.SSLPort }).withoutFile("8443"),
 		textKey("http.charSet", "utf-8", Now, "charset of answers", func(c *Config) *string { return &c.HTTP.CharSet }),
 		durationKey("http.keepAliveSecond", "15", time.Second, 1, maxSeconds, New,
 			"idle time-out", func(c *Config) *time.Duration { return &c.HTTP.KeepAlive }).shippedAs("30"),
@@ -122,7 +125,6 @@ func httpKeys() []Key {
 			"who may call the API", func(c *Config) *IPRanges { return &c.HTTP.AllowIPRange }),
 	}
 	return append(keys, planned(
-		portKey("http.sslport", "443", "HTTPS listener", nil),
 		pathKey("http.rootPath", "./www", Now, "root of served files", nil),
 		textKey("http.virtualPath", "", Now, "more roots: name,path;name,path", nil),
 		sizeKey("http.maxUploadSize", "1073741824", 1, "bytes", 0, math.MaxInt64/2, Now, "limit of a streamed body", nil),
@@ -135,6 +137,8 @@ func httpKeys() []Key {
 func rtmpKeys() []Key {
 	keys := []Key{
 		portKey("rtmp.port", "1935", "RTMP listener", func(c *Config) *int { return &c.RTMP.Port }),
+		portKey("rtmp.sslport", "19350", "RTMPS listener; off while there is no certificate (tls.certificates)",
+			func(c *Config) *int { return &c.RTMP.SSLPort }),
 		durationKey("rtmp.handshakeSecond", "15", time.Second, 0.1, maxSeconds, Now,
 			"limit of the handshake", func(c *Config) *time.Duration { return &c.RTMP.Handshake }),
 		durationKey("rtmp.keepAliveSecond", "15", time.Second, 0.1, maxSeconds, Now,
@@ -142,7 +146,6 @@ func rtmpKeys() []Key {
 		boolKey("rtmp.enhanced", "1", New, "enhanced RTMP", func(c *Config) *bool { return &c.RTMP.Enhanced }),
 	}
 	return append(keys, planned(
-		portKey("rtmp.sslport", "19350", "RTMPS listener", nil),
 		boolKey("rtmp.directProxy", "1", New, "pass packets through unchanged", nil),
 	)...)
 }

@@ -85,3 +85,13 @@ func limitKeys() []Key {
 			func(c *Config) *time.Duration { return &c.Limits.GOPMax }),
 	}
 }
+
+func tlsKeys() []Key {
+	return []Key{
+		textKey("tls.certificates", "", Now,
+			"certificates of HTTPS and RTMPS, separated by ; - a PEM file with its key, CERTIFICATE,KEY, or a directory of PEM files",
+			func(c *Config) *string { return &c.TLS.Certificates }),
+		boolKey("tls.self_signed", "0", Start, "without certificates: make a self-signed one in the state directory",
+			func(c *Config) *bool { return &c.TLS.SelfSigned }),
+	}
+}

@@ -23,6 +23,7 @@ import (
 	"github.com/hookline/hookline/internal/rtmp"
 	"github.com/hookline/hookline/internal/sequencer"
 	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/tlscert"
 	"github.com/hookline/hookline/internal/webhook"
 )
 
@@ -61,14 +62,16 @@ type Server struct {
 	deliverer, asker *webhook.Client
 	router           *router
 
-	rtmpListener, httpListener net.Listener
-	diskFull                   atomic.Bool
-	started                    time.Time
-	failed                     chan error
-	ctx                        context.Context
-	cancel                     context.CancelFunc
-	wg                         sync.WaitGroup
-	closers                    []func() error // of what Start has built, newest last
+	rtmpListener, httpListener   net.Listener
+	rtmpsListener, httpsListener net.Listener   // of TLS; nil without a certificate
+	certs                        *tlscert.Store // of the TLS listeners
+	diskFull                     atomic.Bool
+	started                      time.Time
+	failed                       chan error
+	ctx                          context.Context
+	cancel                       context.CancelFunc
+	wg                           sync.WaitGroup
+	closers                      []func() error // of what Start has built, newest last
 }
 
 // Start builds and starts a server. On failure nothing is left running.
@@ -215,8 +218,10 @@ func (s *Server) bind() (err error) {
 	if s.rtmpListener, err = s.listen("rtmp.port", c.RTMP.Port); err != nil {
 		return err
 	}
-	s.httpListener, err = s.listen("http.port", c.HTTP.Port)
-	return err
+	if s.httpListener, err = s.listen("http.port", c.HTTP.Port); err != nil {
+		return err
+	}
+	return s.bindTLS()
 }
 
 // AutoPort, as a port in the environment or the file, lets the system choose; for tests and the demo.
@@ -258,20 +263,21 @@ func (s *Server) announce(ctx context.Context) {
 // serve opens the doors and starts what runs beside.
 func (s *Server) serve() {
 	s.store.OnChange(s.reconfigured)
-	if s.rtmpListener != nil {
+	for _, l := range present(s.rtmpListener, s.rtmpsListener) {
 		s.run(func() {
-			if err := s.rtmp.Serve(s.rtmpListener); !errors.Is(err, rtmp.ErrServerClosed) {
+			if err := s.rtmp.Serve(l); !errors.Is(err, rtmp.ErrServerClosed) {
 				s.failed <- err
 			}
 		})
 	}
-	if s.httpListener != nil {
+	for _, l := range present(s.httpListener, s.httpsListener) {
 		s.run(func() {
-			if err := s.http.Serve(s.httpListener); !errors.Is(err, http.ErrServerClosed) {
+			if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				s.failed <- err
 			}
 		})
 	}
+	s.run(func() { s.certs.Watch(s.ctx) })
 	s.run(s.keepalives)
 	s.run(s.retention)
 	s.run(s.pruneDead)
@@ -279,7 +285,7 @@ func (s *Server) serve() {
 	s.run(func() { s.store.Watch(s.ctx) })
 	s.web.ready.Listening()
 	s.log.Info("hookline is up", "version", s.opt.Version, "rtmp", s.RTMPAddr(), "http", s.HTTPAddr(),
-		"media_server_id", s.store.Config().General.MediaServerID, "journal", s.store.Config().JournalDir())
+		"rtmps", addrOf(s.rtmpsListener), "https", addrOf(s.httpsListener), "media_server_id", s.store.Config().General.MediaServerID, "journal", s.store.Config().JournalDir())
 }
 
 func (s *Server) run(f func()) {
@@ -303,11 +309,11 @@ func addrOf(l net.Listener) string {
 	return l.Addr().String()
 }
 
-// Reload reads the configuration file again.
-func (s *Server) Reload() error { return s.store.Reload() }
+// Reload reads the configuration file and the certificates again.
+func (s *Server) Reload() error { return errors.Join(s.store.Reload(), s.certs.Reload()) }
 
 // reconfigured applies a new configuration.
-func (s *Server) reconfigured(_, c *config.Config, _ []string) {
+func (s *Server) reconfigured(old, c *config.Config, _ []string) {
 	if s.opt.Level != nil {
 		s.opt.Level.Set(c.Server.LogLevel)
 	}
@@ -316,6 +322,9 @@ func (s *Server) reconfigured(_, c *config.Config, _ []string) {
 	s.hub.Reconfigure(hubConfig(c))
 	s.live.Reconfigure(s.liveConfig(c))
 	s.rtmp.SetTimeouts(c.RTMP.Handshake, c.RTMP.KeepAlive)
+	if old.TLS.Certificates != c.TLS.Certificates {
+		s.replaceCertificates(c)
+	}
 }
 
 // Wait blocks until ctx ends or the server can't go on, and returns why in the second case.
@@ -350,8 +359,8 @@ func (s *Server) stopMedia(ctx context.Context) error {
 	if err := s.http.Shutdown(short); err != nil {
 		_ = s.http.Close() // long polls and tails
 	}
-	if s.httpListener != nil {
-		_ = s.httpListener.Close()
+	for _, l := range present(s.httpListener, s.httpsListener) {
+		_ = l.Close()
 	}
 	s.live.Close()
 	return errors.Join(hub, s.rtmp.Close())

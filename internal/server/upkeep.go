@@ -51,10 +51,10 @@ func (s *Server) sleep(d time.Duration, early func() bool) bool {
 // statistic returns ZLMediaKit's object counters. What has no counterpart here is 0.
 func (s *Server) statistic() map[string]int64 {
 	h := s.hub.Stats()
-	n := int64(len(s.web.sessions.List()))
+	n, open := int64(len(s.web.sessions.List())), int64(s.listeners())
 	return map[string]int64{
 		"MediaSource": int64(h.Sources), "MultiMediaSourceMuxer": int64(h.Publications),
-		"TcpServer": 2, "TcpSession": n, "Socket": n + 2, "UdpServer": 0, "UdpSession": 0, "TcpClient": 0,
+		"TcpServer": open, "TcpSession": n, "Socket": n + open, "UdpServer": 0, "UdpSession": 0, "TcpClient": 0,
 		"FrameImp": 0, "Frame": 0, "Buffer": 0, "BufferRaw": 0, "BufferLikeString": 0, "BufferList": 0,
 		"RtpPacket": 0, "RtmpPacket": 0,
 	}

@@ -74,13 +74,7 @@ func (s *Server) healthy() error {
 }
 
 func (s *Server) listeners() int {
-	n := 0
-	for _, open := range []bool{s.rtmpListener != nil, s.httpListener != nil} {
-		if open {
-			n++
-		}
-	}
-	return n
+	return len(present(s.rtmpListener, s.httpListener, s.rtmpsListener, s.httpsListener))
 }
 
 func settings(c *config.Config) api.Settings {
