@@ -268,7 +268,8 @@ func (s *session) endPublication(reason fact.EndReason) {
 		"bytes", p.bytes.Load(), "bad_messages", p.badBodies, "undecodable", p.demux.Dropped(), "other_tracks", ignored)
 }
 
-// unwrapper makes durations of 32-bit time stamps that wrap after 49.7 days and may step back.
+// unwrapper makes durations of 32-bit time stamps that wrap after 49.7 days and may step back. Some encoders know only 24
+// bits, which wrap after 4.7 hours.
 type unwrapper struct {
 	last    uint32
 	ms      int64
@@ -279,7 +280,12 @@ func (u *unwrapper) at(timestamp uint32) time.Duration {
 	if !u.started {
 		u.started, u.ms = true, int64(timestamp)
 	} else {
-		u.ms += int64(int32(timestamp - u.last))
+		step := int64(int32(timestamp - u.last))
+		const width, near = 1 << 24, 10_000
+		if u.last < width && u.last > width-near && timestamp < near {
+			step += width
+		}
+		u.ms += step
 	}
 	u.last = timestamp
 	return time.Duration(u.ms) * time.Millisecond

@@ -3,6 +3,7 @@ package rtmp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"sync"
@@ -10,6 +11,9 @@ import (
 	"time"
 
 	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/format/amf"
+	"github.com/hookline/hookline/internal/format/flv"
+	"github.com/hookline/hookline/internal/media"
 	"github.com/hookline/hookline/internal/stream"
 )
 
@@ -142,4 +146,88 @@ func TestRealHubFFmpeg(t *testing.T) {
 	if a := len(ofKind(played, "audio")); a < len(ofKind(sent, "audio"))/2 {
 		t.Errorf("%d sounds of %d", a, len(ofKind(sent, "audio")))
 	}
+}
+
+// TestCodecChange: a publisher that changes its codecs in mid-stream leaves its viewers with the right configuration, and
+// with metadata that says so.
+func TestCodecChange(t *testing.T) {
+	_, addr := startRealHub(t)
+	pub := publisher(t, addr, "live/a")
+	video, audio := tracks()
+	if err := pub.WriteMetadata(video, audio); err != nil {
+		t.Fatal(err)
+	}
+	writeSome(t, pub)
+	view := player(t, addr, "live/a")
+	// What comes, in order: metadata by its codec ids, configurations, the first frame of each codec.
+	seen := make(chan string, 100)
+	go func() {
+		defer close(seen)
+		var d flv.Demuxer
+		for {
+			m, err := view.Read()
+			if err != nil {
+				return
+			}
+			var frames []*media.Frame
+			switch m.Type {
+			case TypeDataAMF0:
+				values, err := amf.DecodeAll(m.Body)
+				if err != nil || len(values) < 2 {
+					t.Error(err)
+					return
+				}
+				o, _ := amf.Members(values[1])
+				seen <- fmt.Sprintf("ids %.0f %.0f", o.Number("videocodecid"), o.Number("audiocodecid"))
+				continue
+			case TypeVideo:
+				frames, err = d.Video(0, m.Body)
+			case TypeAudio:
+				frames, err = d.Audio(0, m.Body)
+			default:
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			for _, f := range frames {
+				if !f.Config {
+					seen <- f.Track.Codec.String()
+				}
+			}
+		}
+	}()
+	expect := func(want ...string) {
+		t.Helper()
+		for got := range seen {
+			if got == want[0] {
+				want = want[1:]
+			}
+			if len(want) == 0 {
+				return
+			}
+		}
+		t.Fatalf("never came: %v", want)
+	}
+	expect("ids 7 10", "H264")
+	av1, err := media.NewVideoTrack(media.AV1, fromHex("81000c000a0b000000043cfeccdaf90040"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Second
+	if err := pub.WriteFrame(&media.Frame{Track: av1, DTS: at, PTS: at, Key: true, Data: fromHex("3206171400a0b010")}); err != nil {
+		t.Fatal(err)
+	}
+	expect("ids 1635135537 10", "AV1")
+	opus, err := media.NewAudioTrack(media.Opus, nil, 0, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pub.WriteFrame(&media.Frame{Track: opus, DTS: at, PTS: at, Data: []byte("\xfc\xff\xfe")}); err != nil {
+		t.Fatal(err)
+	}
+	expect("ids 1635135537 1332770163", "opus")
+	if err := pub.WriteFrame(picture(video, 2*at, true, 100)); err != nil {
+		t.Fatal(err)
+	}
+	expect("ids 7 1332770163", "H264")
 }

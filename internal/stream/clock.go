@@ -21,6 +21,9 @@ const (
 	stampBack = 250 * time.Millisecond
 	// stampStep is the least distance of two frames of a track, the resolution of the coarsest wire format.
 	stampStep = time.Millisecond
+	// stampStuck is how long a track may carry one stamp before its clock is taken to have stopped. Several messages of one
+	// picture carry the same, and so do sounds that an encoder sends in bursts.
+	stampStuck = time.Second
 	// stampFrame is assumed as the duration of a frame while it is not known.
 	stampFrame = 20 * time.Millisecond
 )
@@ -49,6 +52,9 @@ type trackClock struct {
 	any   bool          // a session has: last is valid
 	last  time.Duration // DTS given out last
 	step  time.Duration // distance of the last two frames
+	raw   time.Duration // the last stamp of the publisher
+	rawAt time.Time     // when it came first
+	at    time.Time     // when the last frame came
 }
 
 // resume makes the next frame of each track start a new line: another session's stamps have another origin.
@@ -68,9 +74,15 @@ func (c *clock) stamp(k media.Kind, dts time.Duration, now time.Time) time.Durat
 		out = now.Sub(c.start)
 	case !t.begun:
 		out = c.first(t, dts)
+	case dts == t.raw && now.Sub(t.rawAt) > stampStuck:
+		out = c.stuck(t, dts, now)
 	default:
 		out = c.next(t, dts, now)
 	}
+	if dts != t.raw || t.rawAt.IsZero() {
+		t.raw, t.rawAt = dts, now
+	}
+	t.at = now
 	if t.any {
 		out = max(out, t.last+stampStep)
 		t.step = min(out-t.last, stampJump)
@@ -103,6 +115,15 @@ func (c *clock) first(t *trackClock, dts time.Duration) time.Duration {
 		t.line.offset = c.last - dts
 		out = c.last
 	}
+	return out
+}
+
+// stuck places a frame of a track whose stamps stand still: by the clock on the wall. When they move again, they go on from
+// there.
+func (c *clock) stuck(t *trackClock, dts time.Duration, now time.Time) time.Duration {
+	out := t.last + max(now.Sub(t.at), stampStep)
+	c.newest = line{offset: out - dts, gen: c.newest.gen + 1}
+	t.line = c.newest
 	return out
 }
 

@@ -55,9 +55,42 @@ func TestClock(t *testing.T) {
 		{"real gap", 2, []string{"v0", "v40", "v10040+10000"}, []string{"v0", "v40", "v10040"}},
 		{"resume", 2, []string{"v0", "a5", "v40", "R", "v70000", "a70005", "v70040"}, []string{"v0", "a5", "v40", "v60", "a65", "v100"}},
 		{"resume keeps", 0, []string{"v500", "v540", "R", "v0", "v40"}, []string{"v500", "v540", "v560", "v600"}},
+		{"stands still, then goes on", 0, []string{"v0", "v40+40", "v40+500", "v40+501", "v40+40", "v40+40", "v80+40"}, []string{"v0", "v40", "v41", "v542", "v582", "v622", "v662"}},
+		{"both stand still", 2, []string{"v0", "a0", "v0+1100", "a0+20", "v0+80", "a0+20"}, []string{"v0", "a0", "v1120", "a1120", "v1220", "a1220"}},
 	} {
 		if got := feedClock(c.mode, c.in...); fmt.Sprint(got) != fmt.Sprint(c.out) {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.out)
+		}
+	}
+}
+
+// TestLongStream: ten hours of sound and pictures stay together and on time, whatever width the publisher's stamps have.
+func TestLongStream(t *testing.T) {
+	const hours = 10
+	for _, width := range []uint{64, 24} {
+		start := time.Unix(0, 0)
+		c := &clock{mode: 2, start: start}
+		wrap := func(d time.Duration) time.Duration {
+			return d.Truncate(ms) % (ms << min(width, 40))
+		}
+		var out [2]time.Duration
+		var at time.Duration
+		for picture, sound := time.Duration(0), time.Duration(0); at < hours*time.Hour; {
+			kind := media.Video
+			if sound < picture {
+				kind, at = media.Audio, sound
+				sound += time.Second * 1024 / 44100
+			} else {
+				at = picture
+				picture += time.Second / 25
+			}
+			out[kind] = c.stamp(kind, wrap(at), start.Add(at))
+			if off := (out[kind] - at).Abs(); off > 100*ms {
+				t.Fatalf("%d bits, after %v: a %v of %v is at %v", width, at, kind, at, out[kind])
+			}
+		}
+		if off := (out[0] - out[1]).Abs(); off > 100*ms {
+			t.Errorf("%d bits: sound and picture are %v apart", width, off)
 		}
 	}
 }
