@@ -98,7 +98,10 @@ const (
 	anEvent = `{"position":7,"class":"lifecycle","type":"on_stream_changed","stream":"__defaultVhost__/live/a","seq":3,` +
 		`"publication":"p1","id":"e-7","time":"2026-01-02T03:04:05Z","body":{"schema":"rtmp","regist":true}}`
 	aDecision = `{"position":8,"class":"history","type":"on_play","stream":"__defaultVhost__/live/a","seq":4,` +
-		`"id":"e-8","time":"2026-01-02T03:04:06Z","body":{"outcome":{"allowed":false,"by":"hook"}}}`
+		`"id":"e-8","time":"2026-01-02T03:04:06Z","body":{"outcome":{"allowed":false,"by":"hook"}},` +
+		`"deliveries":[{"endpoint":"billing","attempts":[` + anAttempt + `]}]}`
+	anAttempt = `{"at":"2026-01-02T03:04:06Z","number":2,"result":"retry","url":"http://h/","status":500,"latencyMs":1.5,` +
+		`"error":"status 500 \u001b[2J","answer":"broken"}`
 	aLetter = `{"endpoint":"billing","position":7,"reason":"refused","error":"HTTP 400\n\u001b[2J","attempts":8,` +
 		`"time":"2026-01-02T03:04:05Z","event":` + anEvent + `}`
 	anEndpoint = `{"name":"billing","state":"up","format":"zlm","urls":["http://h/hook"],"lag":12,"delivered":100,"deadLetters":2}`
@@ -282,11 +285,32 @@ func TestCommandsOfAPI(t *testing.T) {
 					`{"publications":[{"publication":"p1","live":true}],"events":[` + anEvent + `],"cursor":4,"more":true}`,
 				},
 				"GET /api/v1/streams/__defaultVhost__" + key + "/timeline?cursor=4&limit=1000": {
-					`{"publications":[],"events":[` + aDecision + `],"cursor":5,"more":false}`,
+					`{"publications":[],"events":[` + aDecision + `],"cursor":5,"more":false,"requests":[{"id":"q-1","type":"on_stream_none_reader",` +
+						`"endpoint":"hook","attempts":[` + anAttempt + `]}]}`,
 				},
 			},
 			nil,
-			[]string{"-- publication p1, live\n", "rtmp register", "-- no publication\n", "allowed=false by hook"},
+			[]string{
+				"-- publication p1, live\n", "rtmp register", "-- no publication\n", "allowed=false by hook",
+				"-> billing          #2   retry     500       1.5 ms status 500 ?[2J\n", "broken", "-- request on_stream_none_reader q-1\n",
+			},
+			"",
+		},
+		{
+			"endpoint",
+			[]string{"endpoints", "show", "billing"},
+			map[string][]string{
+				"GET /api/v1/endpoints/billing": {`{"name":"billing","state":"down","format":"zlm","lag":7,"lagSeconds":90.5,` +
+					`"latency":{"p50":1,"p90":2.5,"p99":80},"results":{"accepted":5,"retry":2,"gone":0},"targets":[{"url":"http://h/",` +
+					`"state":"down","inFlight":1,"slots":32,"failures":6,"downSince":"2026-01-02T03:04:05Z"}],"lastError":{"error":"refused"}}`},
+				"GET /api/v1/attempts?endpoint=billing&limit=10&result=failed": {`{"attempts":[{"type":"on_play","stream":"s","event":"e-8",` +
+					anAttempt[1:] + `]}`},
+			},
+			nil,
+			[]string{
+				"billing: down, zlm, lag 7 (the oldest event is 1m30.5s old)", "p50 1.0 ms, p90 2.5 ms, p99 80.0 ms",
+				"attempts: accepted 5 retry 2;", "in flight 1 of 32, 6 failures in a row, since ", "on_play s e-8\n", "broken",
+			},
 			"",
 		},
 		{

@@ -19,7 +19,7 @@ type eventsCmd struct {
 	Ls       eventsLsCmd       `cmd:"" help:"List events, oldest first."`
 	Show     eventsShowCmd     `cmd:"" help:"Show one event with its body."`
 	Tail     eventsTailCmd     `cmd:"" help:"Follow events as they become durable."`
-	Timeline eventsTimelineCmd `cmd:"" help:"Everything the journal has of one stream, by publication."`
+	Timeline eventsTimelineCmd `cmd:"" help:"Everything the journal has of one stream, by publication, with the attempts to deliver it."`
 }
 
 // Help implements kong's HelpProvider.
@@ -29,7 +29,7 @@ func (eventsCmd) Help() string {
   hookline events ls --desc --limit 20                 the newest events
   hookline events ls --stream live/test --since 2h     one stream, the last two hours
   hookline events tail --follow --type on_stream_changed
-  hookline events timeline live/test                   what happened to a stream, and what was decided`
+  hookline events timeline live/test                   what happened to a stream, what was decided, what was tried`
 }
 
 type filterFlags struct {
@@ -161,7 +161,11 @@ type eventsTimelineCmd struct {
 func (eventsTimelineCmd) Help() string {
 	return `Events are in the order of their seq, which is the order in which every endpoint gets them. Class history are the
 outcomes of decisions: who asked to publish or to play, who allowed or refused it, and why. A publication that is
-"live" has no end in the journal yet.`
+"live" has no end in the journal yet.
+
+Below each event are the attempts to tell receivers of it, or to ask for it, as long as the server remembers them: when,
+endpoint, number, result, HTTP status, latency, error; and what a receiver answered that did not accept. A restart of
+the server forgets attempts. --json has all of it.`
 }
 
 // timelinePage is an answer of the server.
@@ -172,9 +176,13 @@ type timelinePage struct {
 		Ended       *time.Time `json:"ended"`
 		Live        bool       `json:"live"`
 	} `json:"publications"`
-	Events []json.RawMessage `json:"events"`
-	Cursor uint64            `json:"cursor"`
-	More   bool              `json:"more"`
+	Events   []json.RawMessage `json:"events"`
+	Requests []struct {
+		ID, Type, Endpoint string
+		Attempts           []attempt
+	} `json:"requests"`
+	Cursor uint64 `json:"cursor"`
+	More   bool   `json:"more"`
 }
 
 // Run implements the command.
@@ -189,7 +197,13 @@ func (t *eventsTimelineCmd) Run(c *eventsCmd, out io.Writer) error {
 			return err
 		}
 		for _, raw := range page.Events {
-			var e struct{ Publication string }
+			var e struct {
+				Publication string
+				Deliveries  []struct {
+					Endpoint string
+					Attempts []attempt
+				}
+			}
 			if err := json.Unmarshal(raw, &e); err != nil {
 				return fmt.Errorf("events timeline: %w", err)
 			}
@@ -198,11 +212,32 @@ func (t *eventsTimelineCmd) Run(c *eventsCmd, out io.Writer) error {
 				fmt.Fprintln(out, page.title(current))
 			}
 			printEvent(out, raw, t.JSON)
+			if t.JSON {
+				continue
+			}
+			for _, d := range e.Deliveries {
+				for i := range d.Attempts {
+					d.Attempts[i].print(out, d.Endpoint)
+				}
+			}
+		}
+		if !t.JSON {
+			page.printRequests(out)
 		}
 		if !page.More {
 			return nil
 		}
 		q.Set("cursor", strconv.FormatUint(page.Cursor, 10))
+	}
+}
+
+// printRequests prints what was sent that is no event.
+func (p *timelinePage) printRequests(out io.Writer) {
+	for _, r := range p.Requests {
+		fmt.Fprintf(out, "-- request %s %s\n", r.Type, oneLine(r.ID))
+		for i := range r.Attempts {
+			r.Attempts[i].print(out, r.Endpoint)
+		}
 	}
 }
 

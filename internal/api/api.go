@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hookline/hookline/internal/attempts"
 	"github.com/hookline/hookline/internal/delivery"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/journal"
@@ -90,7 +91,9 @@ type Deps struct {
 	DeadLetters func(endpoint string) ([]delivery.DeadLetter, error)
 	// Platform shows and changes endpoints, dead letters and replays; it takes the place of Endpoints and DeadLetters in
 	// /api/v1. Optional: without it there is nothing to change.
-	Platform  Platform
+	Platform Platform
+	// Attempts is what is remembered of requests to receivers. Optional.
+	Attempts  *attempts.Log
 	Readiness *Readiness
 	// Metrics is optional: without it there is no /metrics.
 	Metrics *Metrics

@@ -36,6 +36,8 @@ type eventView struct {
 	HookIndex uint64 `json:"hook_index"`
 	event.Envelope
 	Body json.RawMessage `json:"body"`
+	// Deliveries are what is remembered of the attempts; in timelines and of single events.
+	Deliveries []deliveryView `json:"deliveries,omitempty"`
 }
 
 func eventOf(r *journal.Record) eventView {
@@ -295,7 +297,9 @@ func (c *v1Call) getEvent() error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, eventOf(rec))
+	views := []eventView{eventOf(rec)}
+	c.attach(rec.Key, []*journal.Record{rec}, views, true)
+	return c.answer(http.StatusOK, views[0])
 }
 
 // find looks an id up. It ends with the hook_index in hexadecimal, by which the log is nearly sorted.

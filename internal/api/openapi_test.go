@@ -183,6 +183,8 @@ func TestOpenAPIAnswers(t *testing.T) {
 		{"getEvent", "get", "/events/{id}", "/events/inc-66", ""},
 		{"getEvent", "get", "/events/{id}", "/events/none", ""},
 		{"timeline", "get", "/streams/{stream}/timeline", "/streams/v/a/1/timeline", ""},
+		{"listAttempts", "get", "/attempts", "/attempts?result=failed", ""},
+		{"listAttempts", "get", "/attempts", "/attempts?result=x", ""},
 		{"journal", "get", "/journal", "/journal", ""},
 		{"listEndpoints", "get", "/endpoints", "/endpoints", ""},
 		{"getEndpoint", "get", "/endpoints/{name}", "/endpoints/ops", ""},

@@ -39,8 +39,21 @@ func (p *fakePlatform) Endpoints() []EndpointInfo {
 		}
 		return EndpointInfo{
 			Name: name, Format: "zlm", State: state, Paused: p.paused[name], Events: []string{"on_stream_changed"},
-			URLs:  []string{"http://user:word@127.0.0.1:1/hook?token=x", "http://127.0.0.1:1/hook", "kafka://a:1,b:2/t"},
-			Stats: delivery.Stats{Floor: 2, Tail: 5, Next: 6},
+			URLs: []string{"http://user:word@127.0.0.1:1/hook?token=x", "http://127.0.0.1:1/hook", "kafka://a:1,b:2/t"},
+			Stats: delivery.Stats{
+				Floor: 2, Tail: 5, Next: 6, Oldest: time.Now().Add(-time.Minute), P50: time.Millisecond, P90: time.Second,
+				P99: time.Minute, LastError: delivery.LastError{
+					Time: time.Unix(1, 0), URL: "http://h/", Text: "status 500",
+					Type: event.OnStreamChanged, Stream: "v/a/1", Event: "inc-2",
+				},
+				URLs: []delivery.URLStats{
+					{
+						URL: "http://h/", State: delivery.URLDown, DownSince: time.Unix(1, 0), NextProbe: time.Unix(2, 0), LastError: "status 500",
+						LastErrorAt: time.Unix(1, 0),
+					},
+					{URL: "http://h/2", State: delivery.URLUp, Latency: time.Millisecond, LastSuccess: time.Unix(3, 0)},
+				},
+			},
 		}
 	}
 	return []EndpointInfo{info("ops"), info("billing")}

@@ -35,6 +35,10 @@ func v1Routes() []v1Route {
 		{method: get, pattern: "events", params: filterParams("limit", "order", "wait"), handle: (*v1Call).listEvents},
 		{method: get, pattern: "events/{id}", handle: (*v1Call).getEvent},
 		{method: get, pattern: "streams/{stream...}/timeline", params: page, handle: (*v1Call).timeline},
+		{
+			method: get, pattern: "attempts", params: []string{"endpoint", "stream", "event", "result", "limit"},
+			handle: (*v1Call).listAttempts,
+		},
 		{method: get, pattern: "journal", handle: (*v1Call).journalState},
 
 		{method: get, pattern: "endpoints", handle: (*v1Call).listEndpoints},

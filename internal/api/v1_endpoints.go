@@ -1,11 +1,15 @@
 package api
 
 import (
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/attempts"
 	"github.com/hookline/hookline/internal/delivery"
 )
 
@@ -36,6 +40,78 @@ type endpointView struct {
 	Down        bool     `json:"down"`
 	Gone        []string `json:"gone"`
 	StoreFailed bool     `json:"storeFailed"`
+	// LagSeconds is the age of the oldest event that still has to be sent.
+	LagSeconds float64 `json:"lagSeconds"`
+	// Latency of the answers of the last minutes, absent without any.
+	Latency *latencyView `json:"latency,omitempty"`
+	// Results counts requests since the start.
+	Results   map[string]uint64 `json:"results"`
+	LastError *lastErrorView    `json:"lastError,omitempty"`
+	Targets   []targetView      `json:"targets"`
+}
+
+// latencyView has percentiles, in milliseconds.
+type latencyView struct {
+	P50 float64 `json:"p50"`
+	P90 float64 `json:"p90"`
+	P99 float64 `json:"p99"`
+}
+
+// lastErrorView is the newest attempt that was not accepted.
+type lastErrorView struct {
+	Time   time.Time  `json:"time"`
+	URL    string     `json:"url"`
+	Error  string     `json:"error"`
+	Type   event.Type `json:"type"`
+	Stream string     `json:"stream"`
+	Event  string     `json:"event"`
+}
+
+// targetView is the state of one URL.
+type targetView struct {
+	URL         string     `json:"url"`
+	State       string     `json:"state"`
+	InFlight    int        `json:"inFlight"`
+	Slots       int        `json:"slots"`
+	Failures    int        `json:"failures"`
+	LatencyMS   float64    `json:"latencyMs"`
+	DownSince   *time.Time `json:"downSince,omitempty"`
+	NextProbe   *time.Time `json:"nextProbe,omitempty"`
+	LastSuccess *time.Time `json:"lastSuccess,omitempty"`
+	LastError   string     `json:"lastError,omitempty"`
+	LastErrorAt *time.Time `json:"lastErrorAt,omitempty"`
+}
+
+// observed fills in what is known from attempts.
+func (v *endpointView) observed(st *delivery.Stats) {
+	v.LagSeconds, v.Results, v.Targets = lagSeconds(st), map[string]uint64{}, []targetView{}
+	for r := range attempts.Results {
+		v.Results[r.String()] = st.Results[r]
+	}
+	if st.P50 > 0 {
+		v.Latency = &latencyView{millis(st.P50), millis(st.P90), millis(st.P99)}
+	}
+	if e := &st.LastError; !e.Time.IsZero() {
+		v.LastError = &lastErrorView{
+			Time: e.Time.UTC(), URL: e.URL, Error: e.Text, Type: e.Type, Stream: e.Stream, Event: e.Event,
+		}
+	}
+	for i := range st.URLs {
+		u := &st.URLs[i]
+		v.Targets = append(v.Targets, targetView{
+			URL: u.URL, State: u.State, InFlight: u.InFlight, Slots: u.Slots, Failures: u.Failures,
+			LatencyMS: millis(u.Latency), DownSince: timeOf(u.DownSince), NextProbe: timeOf(u.NextProbe),
+			LastSuccess: timeOf(u.LastSuccess), LastError: u.LastError, LastErrorAt: timeOf(u.LastErrorAt),
+		})
+	}
+}
+
+// lagSeconds is the age of the oldest event that still has to be sent, 0 when there is none.
+func lagSeconds(st *delivery.Stats) float64 {
+	if st.Oldest.IsZero() {
+		return 0
+	}
+	return max(0, math.Round(time.Since(st.Oldest).Seconds()*1e3)/1e3)
 }
 
 // endpoints returns the endpoints by name.
@@ -62,6 +138,7 @@ func viewEndpoint(e *EndpointInfo) endpointView {
 		Retries: st.Retries, Cuts: st.Cuts, Lanes: st.Lanes, Parked: st.Parked, Held: st.Held,
 		InFlight: st.InFlight, Down: st.Down, Gone: []string{}, StoreFailed: st.StoreFailed,
 	}
+	v.observed(st)
 	for _, u := range st.Gone {
 		v.Gone = append(v.Gone, withoutSecrets(u))
 	}

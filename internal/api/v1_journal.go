@@ -80,8 +80,11 @@ type timelineView struct {
 	// Publications group Events, in the order in which they first occur on this page.
 	Publications []*publicationView `json:"publications"`
 	Events       []eventView        `json:"events"`
-	Cursor       uint64             `json:"cursor"` // the seq at which to go on
-	More         bool               `json:"more"`
+	// Requests are what was sent in the time of this page that is no event of the journal.
+	Requests   []requestView `json:"requests"`
+	Remembered memoryView    `json:"remembered"`
+	Cursor     uint64        `json:"cursor"` // the seq at which to go on
+	More       bool          `json:"more"`
 }
 
 // publicationView sums up the events of one publication on a page.
@@ -98,7 +101,8 @@ type publicationView struct {
 	Events int    `json:"events"`
 }
 
-// timeline lists everything that the journal has of a stream, by seq: what happened and what was decided.
+// timeline lists everything that the journal has of a stream, by seq: what happened and what was decided, and what is
+// remembered of the attempts to tell receivers of it.
 func (c *v1Call) timeline() error {
 	key := c.path[0]
 	if len(key) > journal.MaxKey {
@@ -137,6 +141,7 @@ func (c *v1Call) timeline() error {
 		}
 		g.add(r)
 	}
+	v.Requests, v.Remembered = c.attach(key, recs, v.Events, more), c.api.memory()
 	if more {
 		if err := c.findEnds(key, v.Cursor, groups); err != nil {
 			return err

@@ -42,9 +42,7 @@ type rigConfig struct {
 	sender  webhook.Sender // nil: the product's client
 	pad     int            // length of what fills a body
 	// endpoint is its name; default "hook".
-	endpoint string
-	// batch is the number of events in a POST, as CloudEvents; 0: one by one, as ZLMediaKit's hooks.
-	batch       int
+	endpoint    string
 	onDelivered func(time.Duration)
 }
 
@@ -72,13 +70,9 @@ func openRig(c rigConfig) (*rig, error) {
 	if c.endpoint == "" {
 		c.endpoint = "hook"
 	}
-	cfg := delivery.Config{
+	r.ep, err = delivery.NewEndpoint(delivery.Config{
 		Name: c.endpoint, Concurrency: concurrency, URLs: map[event.Type]string{event.OnStreamChanged: c.url},
-	}
-	if c.batch > 0 {
-		cfg.Format, cfg.Batch = delivery.FormatCloudEvents, c.batch
-	}
-	r.ep, err = delivery.NewEndpoint(cfg, delivery.Deps{
+	}, delivery.Deps{
 		Store: r.journal, Stamper: r.seq, Sender: r.sender, Logger: quiet(),
 		Observer: delivery.Observer{Delivered: r.observe},
 	}, r.seq.Stats().NextIndex)

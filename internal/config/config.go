@@ -165,6 +165,9 @@ type Delivery struct {
 	Drain          time.Duration // time for deliveries at stop; 5 s
 	Barrier        time.Duration // wait for earlier events of a key before on_publish asks; 300 ms
 	MaxRedirects   int           // 3
+	AttemptsRecent int           // attempts remembered that were accepted at once; 16384
+	AttemptsFailed int           // other attempts remembered; 8192
+	AttemptsAnswer int           // bytes remembered of an answer; 1024
 }
 
 // Limits is [limits], Hookline's own.

@@ -62,6 +62,12 @@ func deliveryKeys() []Key {
 		durationKey("delivery.barrier_ms", "300", ms, 0, 300, Start,
 			"wait for earlier events of a stream before on_publish asks",
 			func(c *Config) *time.Duration { return &c.Delivery.Barrier }),
+		intKey("delivery.attempts_recent", "16384", 0, 1<<20, Now, "attempts remembered that were accepted at once",
+			func(c *Config) *int { return &c.Delivery.AttemptsRecent }),
+		intKey("delivery.attempts_failed", "8192", 0, 1<<20, Now, "other attempts remembered",
+			func(c *Config) *int { return &c.Delivery.AttemptsFailed }),
+		intKey("delivery.attempts_answer_bytes", "1024", 0, 1<<16, Now, "bytes remembered of an answer",
+			func(c *Config) *int { return &c.Delivery.AttemptsAnswer }),
 		intKey("delivery.max_redirects", "3", 0, 10, Start, "redirects that are followed",
 			func(c *Config) *int { return &c.Delivery.MaxRedirects }),
 	}

@@ -99,6 +99,7 @@ func TestPoisonedEventSplitsTheBatch(t *testing.T) {
 						r.want(fmt.Sprintf("k%d", k), upTo(6)...)
 					}
 				}
+				r.want("k3", 1, 2, 3)
 				for range 240 { // others go on, or the receiver as a whole counts as down
 					r.raise("others", 1)
 					time.Sleep(5 * time.Second)
@@ -224,11 +225,9 @@ func TestBatchVerifies(t *testing.T) {
 		r.raise("a", 5)
 		r.raise("b", 5)
 		time.Sleep(time.Second)
-		r.recv.do(func() {
-			if sizes != 10 {
-				t.Errorf("%d events", sizes)
-			}
-		})
+		if sizes != 10 {
+			t.Errorf("%d events", sizes)
+		}
 	})
 }
 

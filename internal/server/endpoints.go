@@ -84,6 +84,7 @@ func (e *endpoints) apply(c *config.Config) {
 			e.publish()
 			ep.Close()
 			e.s.router.release(name)
+			e.s.web.attempts.Forget(name)
 			e.release(name)
 		}
 	}
@@ -112,7 +113,7 @@ func (e *endpoints) add(cfg delivery.Config, c *config.Config) error {
 		index = 0
 	}
 	ep, err := delivery.NewEndpoint(cfg, delivery.Deps{
-		Store: e.s.journal, Stamper: e.s.seq, Sender: e.s.router, Observer: e.s.web.metrics.DeliveryObserver(),
+		Store: e.s.journal, Stamper: e.s.seq, Sender: e.s.router, Observer: e.s.web.deliveryObserver(),
 		Logger: e.s.log,
 	}, index)
 	if err != nil {

@@ -122,7 +122,7 @@ func (s *Server) configure() error {
 	if names := c.Unimplemented(); len(names) > 0 {
 		s.log.Warn("these keys are accepted, but their feature does not exist yet", "keys", names)
 	}
-	s.web = newWeb()
+	s.web = newWeb(c)
 	return nil
 }
 
@@ -196,7 +196,7 @@ func (s *Server) admission() error {
 func (s *Server) openMedia() error {
 	c := s.store.Config()
 	s.decide = decision.New(decisionConfig(c), decision.Deps{
-		Sequence: stamps{s.seq}, Sender: s.asker, Observer: s.web.metrics.DecisionObserver(), Endpoint: endpointName,
+		Sequence: stamps{s.seq}, Sender: s.asker, Observer: decisionObserver{s.web.metrics.DecisionObserver(), s.web.attempts}, Endpoint: endpointName,
 		Barrier: barrier{seq: s.seq, ep: s.ep, max: c.Delivery.Barrier},
 	})
 	formats := append(rtmp.Formats(c.RTMP.Enhanced), httplive.Formats(c.RTMP.Enhanced)...)
@@ -317,6 +317,7 @@ func (s *Server) reconfigured(old, c *config.Config, _ []string) {
 	if s.opt.Level != nil {
 		s.opt.Level.Set(c.Server.LogLevel)
 	}
+	s.web.attempts.Configure(attemptsConfig(c))
 	s.eps.apply(c)
 	s.decide.SetConfig(decisionConfig(c))
 	s.hub.Reconfigure(hubConfig(c))

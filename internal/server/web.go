@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 
 	"github.com/hookline/hookline/internal/api"
+	"github.com/hookline/hookline/internal/attempts"
 	"github.com/hookline/hookline/internal/config"
 	"github.com/hookline/hookline/internal/delivery"
 	"github.com/hookline/hookline/internal/httplive"
@@ -17,14 +18,16 @@ import (
 type web struct {
 	sessions *api.Sessions
 	metrics  *api.Metrics
+	attempts *attempts.Log
 	tail     *api.Broadcaster
 	ready    *api.Readiness
 	api      *api.API
 }
 
-func newWeb() *web {
+func newWeb(c *config.Config) *web {
 	return &web{
-		sessions: api.NewSessions(), metrics: api.NewMetrics(), tail: api.NewBroadcaster(), ready: &api.Readiness{},
+		sessions: api.NewSessions(), metrics: api.NewMetrics(), attempts: attempts.NewLog(attemptsConfig(c)),
+		tail: api.NewBroadcaster(), ready: &api.Readiness{},
 	}
 }
 
@@ -38,6 +41,7 @@ func (s *Server) openWeb() error {
 		Config:   configStore{s.store}, Hub: s.hub, Sessions: s.web.sessions, Journal: s.journal, Broadcaster: s.web.tail,
 		Platform: newPlatform(s.eps), Endpoints: s.eps.stats,
 		DeadLetters: func(name string) ([]delivery.DeadLetter, error) { return delivery.ReadDeadLetters(s.journal, name) },
+		Attempts:    s.web.attempts,
 		Readiness:   s.web.ready, Metrics: s.web.metrics, Version: buildVersion(s.opt.Version),
 		Restart: s.opt.Exit, Listeners: s.listeners, Fallback: http.HandlerFunc(s.fallback), Logger: s.log,
 	})

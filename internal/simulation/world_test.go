@@ -42,9 +42,6 @@ type plan struct {
 	window    int
 	slots     int
 	unordered bool
-	// unorderedBatches switches ordering off for the endpoint that gets batches.
-	unorderedBatches bool
-	operations       int // of somebody who changes endpoints, redrives and replays; in each run of the process
 }
 
 func newPlan(r *rand.Rand) plan {
@@ -54,7 +51,7 @@ func newPlan(r *rand.Rand) plan {
 		latency: time.Duration(r.IntN(20)) * time.Millisecond, delay: time.Duration(1+r.IntN(100)) * time.Millisecond,
 		fail: pick(0, 0.05, 0.3), reject: pick(0, 0, 0.02, 0.6), garbage: pick(0, 0, 0.05), hang: pick(0, 0, 0.02, 0.1),
 		lost: pick(0, 0.05, 0.2), outages: r.IntN(3), badKey: r.IntN(2) == 0, retention: r.IntN(5) == 0,
-		operations: r.IntN(12), diskFail: r.IntN(4) == 0, gapURL: r.IntN(2) == 0, gone: r.IntN(20) == 0, window: []int{4, 32, 1000}[r.IntN(3)], slots: 1 + r.IntN(8),
+		diskFail: r.IntN(4) == 0, gapURL: r.IntN(2) == 0, gone: r.IntN(20) == 0, window: []int{4, 32, 1000}[r.IntN(3)], slots: 1 + r.IntN(8),
 	}
 }
 
@@ -65,11 +62,9 @@ type world struct {
 	mem  *journaltest.Mem
 	seq  *sequencer.Sequencer
 	ep   *delivery.Endpoint
-	// sites are the endpoints beside it, with receivers of their own.
-	sites   []*site
-	eps     atomic.Pointer[[]*delivery.Endpoint] // that get records
-	ops     sync.WaitGroup                       // operators
-	replays atomic.Int64
+	// second is another endpoint with a filter, history, and a receiver of its own that is away now and then.
+	second   *delivery.Endpoint
+	observer *observer
 
 	mu      sync.Mutex // guards everything below and rnd
 	check   *ordercheck.Checker
@@ -95,7 +90,7 @@ func newWorld(seed uint64, change func(*plan)) *world {
 	if change != nil {
 		change(&w.plan)
 	}
-	w.makeSites()
+	w.observer = newObserver(rnd.Uint64())
 	w.check = ordercheck.New(ordercheck.Options{KeepFacts: false, Window: 1 << 16})
 	w.mem = journaltest.NewMem(journaltest.Options{Latency: func() time.Duration { return w.upTo(w.plan.latency) }})
 	return w
@@ -136,8 +131,9 @@ func (w *world) config() delivery.Config {
 // start begins a run of the process.
 func (w *world) start() {
 	quiet := slog.New(slog.DiscardHandler)
-	w.ctx, w.stop = context.WithCancel(context.Background())
-	w.eps.Store(&[]*delivery.Endpoint{})
+	var ep *delivery.Endpoint
+	var eps atomic.Pointer[[]*delivery.Endpoint]
+	eps.Store(&[]*delivery.Endpoint{})
 	seq, err := sequencer.Open(sequencer.Config{Source: "srv", Logger: quiet}, w.mem, func(recs []*journal.Record) {
 		w.mu.Lock()
 		for _, r := range recs {
@@ -146,7 +142,7 @@ func (w *world) start() {
 			}
 		}
 		w.mu.Unlock()
-		for _, ep := range *w.eps.Load() {
+		for _, ep := range *eps.Load() {
 			ep.Feed(recs)
 		}
 	})
@@ -154,22 +150,28 @@ func (w *world) start() {
 		w.fail(err)
 		return
 	}
-	ep, err := delivery.NewEndpoint(w.config(), delivery.Deps{
+	ep, err = delivery.NewEndpoint(w.config(), delivery.Deps{
 		Store: w.mem, Stamper: seq, Sender: w, Logger: quiet, Rand: func() float64 { return 0.5 },
 	}, seq.Stats().NextIndex)
 	if err != nil {
 		w.fail(err)
 		return
 	}
-	w.seq, w.ep = seq, ep
-	w.publishEndpoints()
-	for _, s := range w.sites {
-		s.open()
+	second, err := delivery.NewEndpoint(delivery.Config{
+		Name: "second", URLs: w.urls(), Streams: []string{"live/s0", "live/s2"}, History: true, Window: w.plan.window,
+	}, delivery.Deps{
+		Store: w.mem, Stamper: seq, Sender: w.observer, Logger: quiet, Rand: func() float64 { return 0.5 },
+	}, seq.Stats().NextIndex)
+	if err != nil {
+		w.fail(err)
+		return
 	}
+	w.seq, w.ep, w.second = seq, ep, second
+	eps.Store(&[]*delivery.Endpoint{ep, second})
 	if _, err := seq.Compensate(nil); err != nil {
 		w.fail(err)
 	}
-	w.ops.Go(func() { w.operate(w.ctx) })
+	w.ctx, w.stop = context.WithCancel(context.Background())
 }
 
 func (w *world) fail(err error) {
@@ -185,11 +187,11 @@ func (w *world) kill() {
 	w.mu.Lock()
 	rnd := rand.New(rand.NewPCG(w.rnd.Uint64(), 1))
 	w.mu.Unlock()
-	w.stop()
-	w.ops.Wait()
 	old := w.mem
 	w.mem = old.Crash(rnd)
-	w.closeEndpoints()
+	w.stop()
+	w.ep.Close()
+	w.second.Close()
 	_ = w.seq.Close() // it says that the journal is dead
 	w.actors.Wait()
 	w.start()
@@ -198,22 +200,12 @@ func (w *world) kill() {
 // halt ends the process in good order.
 func (w *world) halt() {
 	w.stop()
-	w.ops.Wait()
 	w.actors.Wait()
 	if err := w.seq.Close(); err != nil && !errors.Is(err, journal.ErrDead) {
 		w.fail(err)
 	}
-	w.closeEndpoints()
-}
-
-func (w *world) closeEndpoints() {
 	w.ep.Close()
-	for _, s := range w.sites {
-		if s.ep != nil {
-			s.ep.Close()
-			s.ep = nil
-		}
-	}
+	w.second.Close()
 }
 
 // Send is the receiver.
