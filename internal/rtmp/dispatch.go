@@ -44,8 +44,11 @@ func (s *session) command(m Message) error {
 		return s.onFC(c, "onFCSubscribe", codePlayStart)
 	case "getStreamLength":
 		return s.reply(c, nil, float64(0)) // live
-	case "releaseStream", "_checkbw", "checkBandwidth", "receiveAudio", "receiveVideo", "FCUnsubscribe":
-		// Wire bytes are shared, so audio and video can't be left out for one viewer.
+	case "receiveAudio":
+		return s.onReceive(c, muteAudio)
+	case "receiveVideo":
+		return s.onReceive(c, muteVideo)
+	case "releaseStream", "_checkbw", "checkBandwidth", "FCUnsubscribe":
 		return s.reply(c, nil, amf.Undefined{})
 	case "_result", "_error", "onStatus":
 		return nil

@@ -16,8 +16,8 @@
 // All viewers get the same wire bytes: message stream id 1, chunks of [ChunkSize] bytes and nothing but full chunk
 // headers, so that a viewer can start at any message. [Formats] is what the hub needs to write them.
 //
-// Because the bytes are shared, receiveAudio and receiveVideo are answered and have no effect, and a viewer that pauses
-// goes on with the live stream, at once, not at a key frame. start, duration and seek mean nothing for a live stream.
+// A viewer that does not want audio or video, or pauses, gets what is left of the shared bytes; pictures come back with the
+// next key frame. start, duration and seek mean nothing for a live stream.
 //
 // Enhanced RTMP (v1 and v2) is announced to peers that announce it: FourCC codecs are passed on, capsEx is Reconnect, ModEx
 // and TimestampNanoOffset. A server that stops asks peers that understand it to reconnect.

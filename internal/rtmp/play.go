@@ -16,7 +16,7 @@ type view struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   chan struct{} // closed when watch has returned
-	paused atomic.Bool
+	mute   atomic.Uint32 // what it does not want now
 	key    string
 }
 
@@ -38,6 +38,7 @@ func (s *session) onPlay(c command) error {
 	}
 	s.endView() // a second play replaces the first
 	v := &view{done: make(chan struct{}), key: target.Key()}
+	v.mute.Store(s.mute)
 	v.ctx, v.cancel = context.WithCancel(s.ctx)
 	s.view = v
 	s.allow(0) // players need not say anything
@@ -65,7 +66,7 @@ func (s *session) watch(v *view, reset bool, req stream.PlayRequest) {
 	if err := s.startPlay(reset); err != nil {
 		return
 	}
-	scr := &screen{s: s, view: v}
+	scr := &screen{s: s, sieve: sieve{mute: &v.mute}}
 	err = viewer.Serve(v.ctx, scr)
 	s.log.Info("RTMP viewer ended", "stream", v.key, "bytes", scr.sent.Load(), "why", err)
 	switch {
@@ -92,15 +93,15 @@ func (s *session) startPlay(reset bool) error {
 
 // screen is the stream.DirectOutlet of a view.
 type screen struct {
-	s    *session
-	view *view
-	sent atomic.Int64
+	s     *session
+	sieve sieve
+	sent  atomic.Int64
 }
 
 // Write implements stream.Outlet. What is shown while the view is paused is lost: a live stream goes on meanwhile.
 func (c *screen) Write(ctx context.Context, blocks net.Buffers) (int64, error) {
-	if c.view.paused.Load() {
-		blocks = nil
+	if !c.sieve.open() {
+		blocks, c.sieve.gap = c.sieve.pass(blocks)
 	}
 	n, err := c.s.sendBlocks(ctx, blocks)
 	c.sent.Add(n)
@@ -112,10 +113,17 @@ func (c *screen) Direct() bool { return c.s.out.Direct() }
 
 // Try implements stream.DirectOutlet.
 func (c *screen) Try(blocks net.Buffers) (int, stream.Taken, error) {
-	if c.view.paused.Load() {
-		return 0, stream.TookAll, nil
+	gap := false
+	if !c.sieve.open() {
+		if blocks, gap = c.sieve.pass(blocks); len(blocks) == 0 {
+			c.sieve.gap = gap
+			return 0, stream.TookAll, nil
+		}
 	}
 	n, taken, err := c.s.out.Try(blocks)
+	if taken != stream.TookNothing {
+		c.sieve.gap = gap
+	}
 	c.sent.Add(int64(n))
 	return n, taken, err
 }
@@ -141,13 +149,36 @@ func playRefusal(err error) (code, description string) {
 	}
 }
 
+// setMute says what the player does not want, now and in what it plays next; a pause is for what it plays now.
+func (s *session) setMute(what uint32, on bool) {
+	if what != mutePause {
+		s.mute &^= what
+		if on {
+			s.mute |= what
+		}
+	}
+	switch {
+	case s.view == nil:
+	case on:
+		s.view.mute.Or(what)
+	default:
+		s.view.mute.And(^what)
+	}
+}
+
+// onReceive takes receiveAudio and receiveVideo (spec 7.2.2.4 and 7.2.2.5).
+func (s *session) onReceive(c command, what uint32) error {
+	s.setMute(what, !c.flag(0, true))
+	return s.reply(c, nil, amf.Undefined{})
+}
+
 // onPause takes pause (spec 7.2.2.8).
 func (s *session) onPause(c command) error {
 	if s.view == nil {
 		return s.fail(c, "nothing is playing")
 	}
 	paused := c.flag(0, true)
-	s.view.paused.Store(paused)
+	s.setMute(mutePause, paused)
 	if paused {
 		return s.status(codePause, "Paused stream.")
 	}

@@ -64,6 +64,7 @@ type session struct {
 	pub     *publication
 	view    *view
 	pace    bucket // of what is answered
+	mute    uint32 // what it does not want to play
 
 	out *outlet.Outlet // the writing half of conn
 }

@@ -206,6 +206,25 @@ func (f fourCC) String() string {
 	return "FourCC " + string(b)
 }
 
+// Peek says what the body of an audio or video message is, as AppendBody writes it: a codec configuration, or a key frame.
+func Peek(typ TagType, body []byte) (config, key bool) {
+	if len(body) < 2 {
+		return false, false
+	}
+	high, low := body[0]>>4, body[0]&0x0f
+	switch {
+	case typ == TagVideo && high&8 != 0:
+		return low == exSequenceStart, high&7 == frameKey && low != exSequenceStart
+	case typ == TagVideo:
+		return body[1] == packetConfig, high == frameKey && body[1] != packetConfig
+	case typ == TagAudio && high == soundEnhanced:
+		return low == exSequenceStart, false
+	case typ == TagAudio:
+		return high == soundAAC && body[1] == packetConfig, false
+	}
+	return false, false
+}
+
 // videoName names a legacy video codec id that is not supported.
 func videoName(id byte) string {
 	switch id {

@@ -74,6 +74,13 @@ func TestBodies(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := &media.Frame{Track: c.track, DTS: time.Second, PTS: time.Second + c.cts, Key: c.key, Data: []byte{0xaa}}
+			typ := TypeOf(c.track)
+			if config, key := Peek(typ, AppendBody(nil, f, c.enhanced)); config || key != c.key {
+				t.Errorf("peeked %v, %v", config, key)
+			}
+			if config, key := Peek(typ, AppendSequenceHeader(nil, c.track, c.enhanced)); config != (c.sequence != "") || key {
+				t.Errorf("peeked %v, %v in the sequence header", config, key)
+			}
 			if got := AppendBody([]byte{1}, f, c.enhanced); !bytes.Equal(got, unhex(t, "01"+c.body+"aa")) {
 				t.Errorf("body %x", got)
 			}
