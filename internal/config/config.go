@@ -172,8 +172,12 @@ type Delivery struct {
 
 // Limits is [limits], Hookline's own.
 type Limits struct {
-	MaxConnections      int           // 20000
-	MaxConnectionsPerIP int           // 0: no limit
+	MaxConnections      int // 20000
+	MaxConnectionsPerIP int // 0: no limit
+	RTMPMessageBytes    int
+	RTMPDataBytes       int
+	RTMPChunkStreams    int
+	RTMPCommands        int           // per second
 	ViewerLagBytes      int64         // a viewer that is further behind jumps, then is closed; 16 MiB
 	ViewerLag           time.Duration // the same in time; 10 s
 	GOPMaxBytes         int64         // 32 MiB

@@ -15,10 +15,8 @@ var ErrProtocol = errors.New("rtmp: protocol error")
 const (
 	defaultChunkSize = 128       // spec 5.4.1
 	maxChunkSize     = 1<<24 - 1 // no message is longer, so larger values mean the same
-	maxChunkStreams  = 64
 
 	maxMessage    = 1<<24 - 1 // audio, video, aggregate: what 24 bits can say
-	maxData       = 1 << 20
 	maxCommand    = 64 << 10
 	maxControl    = 64
 	maxPartial    = 20 << 20  // all unfinished messages of a connection together
@@ -36,6 +34,7 @@ type chunkReader struct {
 	partial int // capacity of all unfinished bodies
 	// media allows messages of media size; without it nothing may be longer than a command.
 	media bool
+	lim   Limits
 }
 
 // chunkStream is what a chunk may leave out because the one before said it.
@@ -57,7 +56,7 @@ type header struct {
 }
 
 func newChunkReader(r *bufio.Reader) *chunkReader {
-	return &chunkReader{r: r, size: defaultChunkSize, streams: make(map[uint32]*chunkStream)}
+	return &chunkReader{r: r, size: defaultChunkSize, streams: make(map[uint32]*chunkStream), lim: Limits{}.withDefaults()}
 }
 
 // next returns the next message that is not about the chunk stream itself. The caller owns the body. The error is
@@ -149,8 +148,8 @@ func (c *chunkReader) stream(id uint32, format byte) (*chunkStream, error) {
 	if format > 1 {
 		return nil, fmt.Errorf("%w: chunk stream %d begins with a header of format %d", ErrProtocol, id, format)
 	}
-	if len(c.streams) >= maxChunkStreams {
-		return nil, fmt.Errorf("%w: more than %d chunk streams", ErrProtocol, maxChunkStreams)
+	if len(c.streams) >= c.lim.ChunkStreams {
+		return nil, fmt.Errorf("%w: more than %d chunk streams", ErrProtocol, c.lim.ChunkStreams)
 	}
 	s := new(chunkStream)
 	c.streams[id] = s
@@ -267,11 +266,11 @@ func (c *chunkReader) limit(t MessageType) int {
 		return maxControl
 	case TypeAudio, TypeVideo, TypeAggregate:
 		if c.media {
-			return maxMessage
+			return c.lim.MessageBytes
 		}
 	case TypeDataAMF0, TypeDataAMF3:
 		if c.media {
-			return maxData
+			return c.lim.DataBytes
 		}
 	default:
 	}

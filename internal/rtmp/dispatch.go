@@ -12,7 +12,7 @@ var errNotConnected = errors.New("command before connect")
 
 // command takes a command message.
 func (s *session) command(m Message) error {
-	if !s.pace.take(time.Now(), commandBurst, commandRate) {
+	if !s.mayAsk() {
 		return fmt.Errorf("%w: too many commands", ErrProtocol)
 	}
 	c, err := parseCommand(m)
@@ -56,6 +56,12 @@ func (s *session) command(m Message) error {
 		s.log.Debug("unknown RTMP command", "command", c.name)
 		return s.fail(c, "no such command")
 	}
+}
+
+// mayAsk says whether the peer may have one more answer now.
+func (s *session) mayAsk() bool {
+	rate := float64(s.srv.cfg.Limits.Commands)
+	return s.pace.take(time.Now(), 2*rate, rate)
 }
 
 // reply answers a command that wants to be answered.

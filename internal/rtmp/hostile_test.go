@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/format/amf"
 )
 
@@ -152,4 +153,31 @@ func FuzzSession(f *testing.F) {
 			t.Error("a session is left")
 		}
 	})
+}
+
+// TestLimits: what is configured is the limit.
+func TestLimits(t *testing.T) {
+	lim := Limits{MessageBytes: 1000, DataBytes: 500, ChunkStreams: 8, Commands: 10}
+	audio := func(csid, n int) []byte {
+		return w().full(csid, 0, n, TypeAudio).raw(long(min(n, defaultChunkSize))).Bytes()
+	}
+	for name, in := range map[string][]byte{
+		"message":       audio(6, 1001),
+		"data":          w().full(6, 0, 501, TypeDataAMF0).Bytes(),
+		"chunk streams": bytes.Join([][]byte{audio(6, 1), audio(7, 1), audio(8, 1), audio(9, 1), audio(10, 1), audio(11, 1), audio(12, 1)}, nil),
+		"commands":      bytes.Repeat(appendCommand(nil, 3, 0, defaultChunkSize, "what", 2, nil), 30),
+	} {
+		t.Run(name, func(t *testing.T) {
+			hub := newFakeHub()
+			_, addr := startServer(t, hub, Config{Limits: lim, KeepAlive: time.Hour})
+			conn := handshaken(t, addr)
+			if _, err := conn.Write(append(publishBytes(), audio(6, 10)...)); err != nil {
+				t.Fatal(err)
+			}
+			r := newChunkReader(newBufio(conn))
+			awaitCodes(t, r, []string{codeConnectSuccess, codePublishStart})
+			_, _ = conn.Write(in)
+			expectEnd(t, hub, fact.EndConnectionLost)
+		})
+	}
 }

@@ -2,12 +2,35 @@ package rtmp
 
 import "time"
 
-// What a peer may do at once and per second, beyond which it is cut off or not listened to.
-const (
-	commandBurst = 400 // commands and events that are answered; a connection may publish again and again
-	commandRate  = 200
+// Limits bound what a peer of a server may send. A zero value of a field means its default.
+type Limits struct {
+	// MessageBytes is the largest audio, video or aggregate message. Default, and most: 16 MiB less one byte.
+	MessageBytes int
+	// DataBytes is the largest data message. Default 1 MiB.
+	DataBytes int
+	// ChunkStreams is the number of chunk streams that a peer may use. Default 64.
+	ChunkStreams int
+	// Commands is the number of commands and pings per second that are answered; twice as many may come at once. Default
+	// 200: a connection may publish again and again.
+	Commands int
+}
 
-	metadataBurst = 20 // every change goes to all viewers
+func (l Limits) withDefaults() Limits {
+	for _, f := range []struct {
+		v *int
+		d int
+	}{{&l.MessageBytes, maxMessage}, {&l.DataBytes, 1 << 20}, {&l.ChunkStreams, 64}, {&l.Commands, 200}} {
+		if *f.v <= 0 {
+			*f.v = f.d
+		}
+	}
+	l.MessageBytes = min(l.MessageBytes, maxMessage)
+	return l
+}
+
+// How often the metadata of a publisher may change, at once and per second: every change goes to all viewers.
+const (
+	metadataBurst = 20
 	metadataRate  = 2
 )
 

@@ -29,6 +29,8 @@ type Config struct {
 	MaxConnections int
 	// MaxPerIP limits the connections of one address. Default 0: no limit of its own.
 	MaxPerIP int
+	// Limits bound what a peer may send.
+	Limits Limits
 	// EnableVhost takes the vhost from tcUrl or the parameter vhost (general.enableVhost). Default false.
 	EnableVhost bool
 	// Registry lists the sessions. Default nil: nobody does.
@@ -56,6 +58,7 @@ func (c Config) withDefaults() Config {
 	if c.MaxConnections <= 0 {
 		c.MaxConnections = 20000
 	}
+	c.Limits = c.Limits.withDefaults()
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}

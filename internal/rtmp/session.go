@@ -115,6 +115,7 @@ func (s *session) serve() error {
 		return err
 	}
 	s.in = newChunkReader(bufio.NewReaderSize(s, idleBuffer))
+	s.in.lim = s.srv.cfg.Limits
 	for {
 		m, err := s.in.next()
 		if err != nil {
@@ -155,7 +156,7 @@ func (s *session) event(body []byte) error {
 	if len(body) < 6 || binary.BigEndian.Uint16(body) != eventPingRequest {
 		return nil
 	}
-	if !s.pace.take(time.Now(), commandBurst, commandRate) {
+	if !s.mayAsk() {
 		return fmt.Errorf("%w: too many pings", ErrProtocol)
 	}
 	return s.send(func(dst []byte) []byte {

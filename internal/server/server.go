@@ -205,6 +205,10 @@ func (s *Server) openMedia() error {
 	s.rtmp = rtmp.New(rtmp.Config{
 		Handshake: c.RTMP.Handshake, KeepAlive: c.RTMP.KeepAlive, MaxConnections: c.Limits.MaxConnections,
 		MaxPerIP: c.Limits.MaxConnectionsPerIP, EnableVhost: c.General.EnableVhost,
+		Limits: rtmp.Limits{
+			MessageBytes: c.Limits.RTMPMessageBytes, DataBytes: c.Limits.RTMPDataBytes,
+			ChunkStreams: c.Limits.RTMPChunkStreams, Commands: c.Limits.RTMPCommands,
+		},
 		Registry: rtmpSessions{s.web.sessions}, NewID: s.web.sessions.NewID, Logger: s.log,
 	}, rtmp.HubOf(s.hub))
 	s.onFailure(s.rtmp.Close)
