@@ -55,6 +55,7 @@ func (a Aim) met(v float64) bool {
 func benchmarks() []Benchmark {
 	return []Benchmark{
 		{Name: "durable_ordered_delivery_ratio", Aim: atLeast(0.75), Run: deliveryRatio},
+		{Name: "batch_50_ratio", Aim: atLeast(4), Run: batchRatio},
 		{Name: "delivery_latency", Run: latency},
 		{Name: "failing_keys_ratio", Aim: atLeast(0.75), Run: failingKeys},
 		{Name: "hanging_keys_ratio", Aim: atLeast(0.75), Run: hangingKeys},

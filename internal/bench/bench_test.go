@@ -232,16 +232,20 @@ func TestBodySize(t *testing.T) {
 }
 
 // BenchmarkDelivery is our side of the first benchmark, for a profile.
-func BenchmarkDelivery(b *testing.B) {
+func BenchmarkDelivery(b *testing.B) { benchDelivery(b, 0) }
+
+// BenchmarkBatches is the same for batches.
+func BenchmarkBatches(b *testing.B) { benchDelivery(b, batchEvents) }
+
+func benchDelivery(b *testing.B, batch int) {
 	s := fullSizes()
-	s.events = max(b.N, s.warm)
 	e, stop, err := newEnv(b.Context(), Config{}, s)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
-	rate, err := e.delivery(b.Context())
+	rate, err := e.deliver(b.Context(), max(b.N, s.warm), batch)
 	b.StopTimer()
 	if err := errors.Join(err, stop()); err != nil {
 		b.Fatal(err)

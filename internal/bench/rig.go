@@ -42,7 +42,9 @@ type rigConfig struct {
 	sender  webhook.Sender // nil: the product's client
 	pad     int            // length of what fills a body
 	// endpoint is its name; default "hook".
-	endpoint    string
+	endpoint string
+	// batch is the number of events in a POST, as CloudEvents; 0: one by one, as ZLMediaKit's hooks.
+	batch       int
 	onDelivered func(time.Duration)
 }
 
@@ -70,9 +72,13 @@ func openRig(c rigConfig) (*rig, error) {
 	if c.endpoint == "" {
 		c.endpoint = "hook"
 	}
-	r.ep, err = delivery.NewEndpoint(delivery.Config{
+	cfg := delivery.Config{
 		Name: c.endpoint, Concurrency: concurrency, URLs: map[event.Type]string{event.OnStreamChanged: c.url},
-	}, delivery.Deps{
+	}
+	if c.batch > 0 {
+		cfg.Format, cfg.Batch = delivery.FormatCloudEvents, c.batch
+	}
+	r.ep, err = delivery.NewEndpoint(cfg, delivery.Deps{
 		Store: r.journal, Stamper: r.seq, Sender: r.sender, Logger: quiet(),
 		Observer: delivery.Observer{Delivered: r.observe},
 	}, r.seq.Stats().NextIndex)

@@ -7,6 +7,8 @@ const (
 	bodySize = 600
 	// concurrency is the number of requests in flight: the default of an endpoint.
 	concurrency = 32
+	// batchEvents is the number of events in a POST where there are batches.
+	batchEvents = 50
 	// badEvery: one event of this many is on a key in trouble.
 	badEvery = 10
 	// watchedBitrate makes an HTTP-FLV stream of about 2.1 Mbit/s.

@@ -59,13 +59,38 @@ func interleave(n int, sides []func() (float64, error)) ([][]float64, error) {
 	return out, nil
 }
 
+// batchRatio compares durable ordered delivery in batches with the same ceiling, which sends one by one.
+func batchRatio(ctx context.Context, e *env) ([]Result, error) {
+	plain, stop := netHTTP(e.url)
+	defer stop()
+	if _, err := unordered(ctx, plain, e.warm); err != nil {
+		return nil, err
+	}
+	rates, err := interleave(e.pairs, []func() (float64, error){
+		func() (float64, error) { return e.deliver(ctx, e.events*2, batchEvents) },
+		func() (float64, error) { return unordered(ctx, plain, e.events) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	_, bare, _ := spread(rates[1])
+	note := fmt.Sprintf("to a bare unordered keep-alive net/http sender that sends one by one; fsync on, %d keys, bodies of about %d bytes "+
+		"as CloudEvents, up to %d events per POST, %d POSTs in flight, %d events a side", e.keys, bodySize, batchEvents, concurrency, e.events*2)
+	return []Result{
+		overPairs("batch_50_ratio", "ratio", ratios(rates[0], rates[1]), note),
+		overPairs("batch_50_rate", "events/s", rates[0], "").against(bare),
+	}, nil
+}
+
 // delivery measures the rate of durable ordered delivery on a new journal.
-func (e *env) delivery(ctx context.Context) (float64, error) {
+func (e *env) delivery(ctx context.Context) (float64, error) { return e.deliver(ctx, e.events, 0) }
+
+func (e *env) deliver(ctx context.Context, events, batch int) (float64, error) {
 	dir, err := e.newDir()
 	if err != nil {
 		return 0, err
 	}
-	r, err := openRig(rigConfig{dir: dir, url: e.url, pad: e.pad})
+	r, err := openRig(rigConfig{dir: dir, url: e.url, pad: e.pad, batch: batch})
 	if err != nil {
 		return 0, err
 	}
@@ -73,6 +98,6 @@ func (e *env) delivery(ctx context.Context) (float64, error) {
 	if _, err := r.load(ctx, e.warm, e.outstanding, l); err != nil {
 		return 0, errors.Join(err, r.close())
 	}
-	took, err := r.load(ctx, e.events, e.outstanding, l)
-	return perSecond(e.events, took), errors.Join(err, r.close())
+	took, err := r.load(ctx, events, e.outstanding, l)
+	return perSecond(events, took), errors.Join(err, r.close())
 }

@@ -180,6 +180,9 @@ func (e *Endpoint) Close() {
 	e.cancel()
 	e.wg.Wait()
 	e.checkpoint(true)
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
 }
 
 // WaitQuiet waits until nothing of the key is left to deliver, at most limit; unlike WaitAccepted it also waits for a

@@ -99,7 +99,6 @@ func TestPoisonedEventSplitsTheBatch(t *testing.T) {
 						r.want(fmt.Sprintf("k%d", k), upTo(6)...)
 					}
 				}
-				r.want("k3", 1, 2, 3)
 				for range 240 { // others go on, or the receiver as a whole counts as down
 					r.raise("others", 1)
 					time.Sleep(5 * time.Second)
@@ -225,9 +224,11 @@ func TestBatchVerifies(t *testing.T) {
 		r.raise("a", 5)
 		r.raise("b", 5)
 		time.Sleep(time.Second)
-		if sizes != 10 {
-			t.Errorf("%d events", sizes)
-		}
+		r.recv.do(func() {
+			if sizes != 10 {
+				t.Errorf("%d events", sizes)
+			}
+		})
 	})
 }
 

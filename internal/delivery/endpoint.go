@@ -64,6 +64,7 @@ type Endpoint struct {
 	stats       Stats
 	seen        seen
 	closing     bool
+	closed      bool // its place is written no more: somebody may have released it
 	draining    bool // no batch waits for more events
 	storeFailed bool
 

@@ -255,3 +255,32 @@ func TestFormatAndSignature(t *testing.T) {
 		}
 	})
 }
+
+// An endpoint that begins where retention was does not name as prev what it will never get.
+func TestStartKnowsNoPrevBeforeItself(t *testing.T) {
+	run(t, nil, func(r *rig) {
+		r.raise("a", 6)
+		time.Sleep(time.Second)
+		if err := r.ep.Expire(4); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.mem.Trim(4); err != nil {
+			t.Fatal(err)
+		}
+		recv := &receiver{}
+		cfg := r.cfg
+		cfg.Name, cfg.From = "late", 1
+		ep, err := delivery.NewEndpoint(cfg, delivery.Deps{Store: r.mem, Stamper: r.seq, Sender: recv}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ep.Close()
+		time.Sleep(time.Second)
+		if got := recv.seqs(key("a")); !slices.Equal(got, []int{4, 5, 6}) {
+			t.Errorf("accepted %v", got)
+		}
+		if prev := recv.all()[0].Event.Prev; *prev != 0 {
+			t.Errorf("the first event says prev %d", *prev)
+		}
+	})
+}

@@ -296,7 +296,7 @@ func (e *Endpoint) checkpoint(final bool) {
 	e.save <- struct{}{}
 	defer func() { <-e.save }()
 	e.mu.Lock()
-	if !e.dirty || !final && time.Since(e.lastSave) < checkpointEvery {
+	if e.closed || !e.dirty || !final && time.Since(e.lastSave) < checkpointEvery {
 		e.mu.Unlock()
 		return
 	}
@@ -370,6 +370,13 @@ func (e *Endpoint) restore(from uint64) error {
 
 	if err := e.restoreSubscription(); err != nil {
 		return err
+	}
+	if e.sub.Types == nil && from > 0 && e.replay == "" {
+		since, err := e.firstKnown(e.next)
+		if err != nil {
+			return err
+		}
+		e.sub.FilterSince = since
 	}
 	return e.restoreGaps()
 }

@@ -181,7 +181,7 @@ func digest(raw map[string]json.RawMessage, env event.Envelope) uint64 {
 		_ = json.Compact(&flat, raw[k])
 		_, _ = h.Write(flat.Bytes())
 	}
-	env.Gap, env.Late, env.Replay = nil, false, ""
+	env.Gap, env.Late, env.Replay, env.Prev = nil, false, "", nil // prev is compared by itself
 	own, err := json.Marshal(env)
 	if err == nil {
 		_, _ = h.Write(own)

@@ -137,6 +137,9 @@ func (s *step) sequenced() {
 
 // baseline believes the first event of a key that is older than the receiver.
 func (s *step) baseline(k *key) {
+	if s.c.opt.Reconfigured && *s.env.Prev == 0 && s.env.Seq > 1 {
+		k.suspect() // the endpoint, or the key for it, began in the middle
+	}
 	since := s.c.opt.Since
 	if since.IsZero() || k.mark != 0 || k.floor != 0 || *s.env.Prev == 0 || s.env.Epoch >= since.UnixMilli() {
 		return

@@ -1,11 +1,12 @@
 package simulation
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,13 +14,12 @@ import (
 	"github.com/hookline/hookline/event"
 	"github.com/hookline/hookline/internal/delivery"
 	"github.com/hookline/hookline/internal/fact"
-	"github.com/hookline/hookline/internal/journal"
 	"github.com/hookline/hookline/internal/journal/journaltest"
 	"github.com/hookline/hookline/internal/ordercheck"
 )
 
 var (
-	seeds = flag.Int("seeds", 200, "number of seeds to run")
+	seeds = flag.Int("seeds", 100, "number of seeds to run")
 	first = flag.Uint64("seed", 1, "first seed")
 )
 
@@ -99,7 +99,11 @@ func (w *world) trim() {
 		return
 	}
 	before := info.First + (info.Last-info.First)/2
-	for _, ep := range []*delivery.Endpoint{w.ep, w.second} {
+	for _, s := range w.sites {
+		s.turn <- struct{}{}
+		defer func() { <-s.turn }()
+	}
+	for _, ep := range *w.eps.Load() {
 		if err := ep.Expire(before); err != nil {
 			w.fail(err)
 			return
@@ -115,11 +119,19 @@ func (w *world) heal(keys []string) {
 	w.mu.Lock()
 	w.healthy, w.outage, w.badKey = true, false, ""
 	w.mu.Unlock()
-	w.observer.heal()
+	w.stop()
+	w.ops.Wait()
+	w.ctx, w.stop = context.WithCancel(context.Background())
+	for _, s := range w.sites {
+		s.heal()
+	}
 	if err := w.ep.Configure(w.config(), 0); err != nil { // a reload, which enables what answered 410
 		w.fail(err)
 	}
-	time.Sleep(3 * time.Hour)  // beyond every back-off
+	time.Sleep(3 * time.Hour) // beyond every back-off
+	for _, s := range w.sites {
+		w.redrive(s)
+	}
 	for _, key := range keys { // one more event of each key, on which gaps may be named
 		s := fact.Stream{Vhost: fact.DefaultVhost, App: "live", Stream: key}
 		w.seq.Raise(&fact.FlowReport{Live: s, MediaInfo: fact.MediaInfo{Stream: s}, Player: true})
@@ -129,34 +141,30 @@ func (w *world) heal(keys []string) {
 	if st.Floor != st.Tail || st.Lanes > 0 || st.Held > 0 || st.Parked > 0 || st.InFlight > 0 {
 		w.fail(fmt.Errorf("not drained: %+v", st))
 	}
-	if st := w.second.Stats(); st.Floor != st.Tail || st.Lanes > 0 {
-		w.fail(fmt.Errorf("the second endpoint is not drained: %+v", st))
+	for _, s := range w.sites {
+		if st := s.ep.Stats(); st.Floor != st.Tail || st.Lanes > 0 || st.Held > 0 || st.Parked > 0 || st.InFlight > 0 {
+			w.fail(fmt.Errorf("%s is not drained: %+v", s.name, st))
+		}
+		if dead, err := s.ep.DeadLetters(); err != nil || len(dead) > 0 {
+			w.fail(fmt.Errorf("%s: %d dead letters after all were redriven, %v", s.name, len(dead), err)) //nolint:errorlint // it may be nil
+		}
+		if err := w.replayAll(s); err != nil {
+			w.fail(err)
+		}
 	}
 	w.halt()
 }
 
-// judgeSecond compares what the second endpoint's receiver saw with what the journal holds of its streams.
-func (w *world) judgeSecond(log []*journal.Record) error {
-	if w.observer.named > 0 { // retention took something
-		return nil
+// heal lets the receiver take everything, and undoes pauses and removals.
+func (s *site) heal() {
+	s.mu.Lock()
+	s.healthy = true
+	removed := s.ep == nil
+	s.mu.Unlock()
+	if removed {
+		s.add(false)
 	}
-	want := map[string][]uint64{}
-	for _, r := range log {
-		if strings.HasSuffix(r.Key, "/s0") || strings.HasSuffix(r.Key, "/s2") {
-			want[r.Key] = append(want[r.Key], r.Seq)
-		}
-	}
-	for key, seqs := range want {
-		if !slices.Equal(w.observer.first[key], seqs) {
-			return fmt.Errorf("second endpoint: %s: received %v, journaled %v", key, w.observer.first[key], seqs)
-		}
-	}
-	for key := range w.observer.first {
-		if want[key] == nil && key != "" {
-			return fmt.Errorf("second endpoint: got %s, which its filter does not name", key)
-		}
-	}
-	return nil
+	s.set(func(c *delivery.Config) { c.Paused = false })
 }
 
 // judge returns what is wrong.
@@ -185,8 +193,8 @@ func (w *world) judge() error {
 	if err != nil {
 		return err
 	}
-	if !w.plan.retention {
-		if err := w.judgeSecond(log); err != nil {
+	for _, s := range w.sites {
+		if err := s.judge(w.durable, log); err != nil {
 			return err
 		}
 	}
@@ -222,43 +230,84 @@ func simulate(t *testing.T, seed uint64, change func(*plan)) (w *world, err erro
 	return w, err
 }
 
+// tally is what the runs together exercised.
+type tally map[string]int
+
+func (t tally) add(w *world) {
+	count := func(prefix string, rep ordercheck.Report) {
+		t[prefix+"events"] += rep.Events
+		t[prefix+"duplicates"] += rep.Duplicates
+		t[prefix+"gaps"] += rep.GapNotices
+		t[prefix+"late"] += rep.Late
+		t[prefix+"replayed"] += rep.Replayed
+	}
+	count("", w.check.Report())
+	for _, s := range w.sites {
+		count(s.name+" ", s.check.Report())
+		t[s.name+" shared batches"] += s.shared
+		t[s.name+" lives"] += s.lives
+		t[s.name+" changes"] += s.changes
+	}
+}
+
 // TestSimulation is described in the package comment. A failing seed is run again with -seed N -seeds 1.
 func TestSimulation(t *testing.T) {
-	var events, duplicates, gaps, late int
+	seen := tally{}
 	for i := range *seeds {
 		seed := *first + uint64(i)
 		w, err := simulate(t, seed, nil)
 		if err != nil {
 			t.Fatalf("seed %d (%+v): %v", seed, w.plan, err)
 		}
-		rep := w.check.Report()
-		events += rep.Events
-		duplicates += rep.Duplicates
-		gaps += rep.GapNotices
-		late += rep.Late
+		seen.add(w)
 		if t.Failed() {
 			t.Fatalf("seed %d failed", seed)
 		}
 	}
-	t.Logf("%d seeds from %d: %d events, %d duplicates, %d gaps named, %d late; no violation", *seeds, *first, events,
-		duplicates, gaps, late)
-	if events == 0 || duplicates == 0 || gaps == 0 {
-		t.Error("the simulation did not exercise what it is for")
+	t.Logf("%d seeds from %d, no violation:", *seeds, *first)
+	for _, what := range slices.Sorted(maps.Keys(seen)) {
+		t.Logf("%10d %s", seen[what], what)
+	}
+	if *seeds < 100 {
+		return
+	}
+	for _, what := range []string{
+		"events", "duplicates", "gaps", "second events", "second duplicates", "second replayed", "batched events",
+		"batched duplicates", "batched gaps", "batched late", "batched replayed", "batched shared batches",
+		"moving events", "moving duplicates", "moving replayed", "moving lives", "moving changes",
+	} {
+		if seen[what] == 0 {
+			t.Errorf("the simulation did not exercise what it is for: no %s", what)
+		}
 	}
 }
 
-// TestControl: the same runs with ordering switched off must be caught, or the checker checks nothing.
+// TestControl: the same runs with ordering switched off must be caught, or the checkers check nothing.
 func TestControl(t *testing.T) {
-	caught, runs := 0, 50
-	for i := range runs {
-		w, _ := simulate(t, uint64(1000+i), func(p *plan) {
-			p.unordered, p.slots, p.keys, p.crashes = true, 8, 3, 0
+	for name, c := range map[string]struct {
+		change func(*plan)
+		check  func(*world) *ordercheck.Checker
+	}{
+		"hooks": {
+			func(p *plan) { p.unordered, p.slots, p.keys, p.crashes = true, 8, 3, 0 },
+			func(w *world) *ordercheck.Checker { return w.check },
+		},
+		"batches": {
+			func(p *plan) { p.unorderedBatches, p.slots, p.keys, p.crashes, p.fail = true, 8, 3, 0, 0.3 },
+			func(w *world) *ordercheck.Checker { return w.sites[1].check },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			caught, runs := 0, 50
+			for i := range runs {
+				w, _ := simulate(t, uint64(1000+i), c.change)
+				if c.check(w).Report().Violations[ordercheck.OutOfOrder] > 0 {
+					caught++
+				}
+			}
+			if caught < runs*9/10 {
+				t.Errorf("the checker caught %d of %d unordered runs", caught, runs)
+			}
 		})
-		if w.check.Report().Violations[ordercheck.OutOfOrder] > 0 {
-			caught++
-		}
-	}
-	if caught < runs*9/10 {
-		t.Errorf("the checker caught %d of %d unordered runs", caught, runs)
 	}
 }

@@ -42,6 +42,9 @@ type plan struct {
 	window    int
 	slots     int
 	unordered bool
+	// unorderedBatches switches ordering off for the endpoint that gets batches.
+	unorderedBatches bool
+	operations       int // of somebody who changes endpoints, redrives and replays; in each run of the process
 }
 
 func newPlan(r *rand.Rand) plan {
@@ -51,7 +54,7 @@ func newPlan(r *rand.Rand) plan {
 		latency: time.Duration(r.IntN(20)) * time.Millisecond, delay: time.Duration(1+r.IntN(100)) * time.Millisecond,
 		fail: pick(0, 0.05, 0.3), reject: pick(0, 0, 0.02, 0.6), garbage: pick(0, 0, 0.05), hang: pick(0, 0, 0.02, 0.1),
 		lost: pick(0, 0.05, 0.2), outages: r.IntN(3), badKey: r.IntN(2) == 0, retention: r.IntN(5) == 0,
-		diskFail: r.IntN(4) == 0, gapURL: r.IntN(2) == 0, gone: r.IntN(20) == 0, window: []int{4, 32, 1000}[r.IntN(3)], slots: 1 + r.IntN(8),
+		operations: r.IntN(12), diskFail: r.IntN(4) == 0, gapURL: r.IntN(2) == 0, gone: r.IntN(20) == 0, window: []int{4, 32, 1000}[r.IntN(3)], slots: 1 + r.IntN(8),
 	}
 }
 
@@ -62,9 +65,11 @@ type world struct {
 	mem  *journaltest.Mem
 	seq  *sequencer.Sequencer
 	ep   *delivery.Endpoint
-	// second is another endpoint with a filter, history, and a receiver of its own that is away now and then.
-	second   *delivery.Endpoint
-	observer *observer
+	// sites are the endpoints beside it, with receivers of their own.
+	sites   []*site
+	eps     atomic.Pointer[[]*delivery.Endpoint] // that get records
+	ops     sync.WaitGroup                       // operators
+	replays atomic.Int64
 
 	mu      sync.Mutex // guards everything below and rnd
 	check   *ordercheck.Checker
@@ -90,7 +95,7 @@ func newWorld(seed uint64, change func(*plan)) *world {
 	if change != nil {
 		change(&w.plan)
 	}
-	w.observer = newObserver(rnd.Uint64())
+	w.makeSites()
 	w.check = ordercheck.New(ordercheck.Options{KeepFacts: false, Window: 1 << 16})
 	w.mem = journaltest.NewMem(journaltest.Options{Latency: func() time.Duration { return w.upTo(w.plan.latency) }})
 	return w
@@ -131,9 +136,8 @@ func (w *world) config() delivery.Config {
 // start begins a run of the process.
 func (w *world) start() {
 	quiet := slog.New(slog.DiscardHandler)
-	var ep *delivery.Endpoint
-	var eps atomic.Pointer[[]*delivery.Endpoint]
-	eps.Store(&[]*delivery.Endpoint{})
+	w.ctx, w.stop = context.WithCancel(context.Background())
+	w.eps.Store(&[]*delivery.Endpoint{})
 	seq, err := sequencer.Open(sequencer.Config{Source: "srv", Logger: quiet}, w.mem, func(recs []*journal.Record) {
 		w.mu.Lock()
 		for _, r := range recs {
@@ -142,7 +146,7 @@ func (w *world) start() {
 			}
 		}
 		w.mu.Unlock()
-		for _, ep := range *eps.Load() {
+		for _, ep := range *w.eps.Load() {
 			ep.Feed(recs)
 		}
 	})
@@ -150,28 +154,22 @@ func (w *world) start() {
 		w.fail(err)
 		return
 	}
-	ep, err = delivery.NewEndpoint(w.config(), delivery.Deps{
+	ep, err := delivery.NewEndpoint(w.config(), delivery.Deps{
 		Store: w.mem, Stamper: seq, Sender: w, Logger: quiet, Rand: func() float64 { return 0.5 },
 	}, seq.Stats().NextIndex)
 	if err != nil {
 		w.fail(err)
 		return
 	}
-	second, err := delivery.NewEndpoint(delivery.Config{
-		Name: "second", URLs: w.urls(), Streams: []string{"live/s0", "live/s2"}, History: true, Window: w.plan.window,
-	}, delivery.Deps{
-		Store: w.mem, Stamper: seq, Sender: w.observer, Logger: quiet, Rand: func() float64 { return 0.5 },
-	}, seq.Stats().NextIndex)
-	if err != nil {
-		w.fail(err)
-		return
+	w.seq, w.ep = seq, ep
+	w.publishEndpoints()
+	for _, s := range w.sites {
+		s.open()
 	}
-	w.seq, w.ep, w.second = seq, ep, second
-	eps.Store(&[]*delivery.Endpoint{ep, second})
 	if _, err := seq.Compensate(nil); err != nil {
 		w.fail(err)
 	}
-	w.ctx, w.stop = context.WithCancel(context.Background())
+	w.ops.Go(func() { w.operate(w.ctx) })
 }
 
 func (w *world) fail(err error) {
@@ -187,11 +185,11 @@ func (w *world) kill() {
 	w.mu.Lock()
 	rnd := rand.New(rand.NewPCG(w.rnd.Uint64(), 1))
 	w.mu.Unlock()
+	w.stop()
+	w.ops.Wait()
 	old := w.mem
 	w.mem = old.Crash(rnd)
-	w.stop()
-	w.ep.Close()
-	w.second.Close()
+	w.closeEndpoints()
 	_ = w.seq.Close() // it says that the journal is dead
 	w.actors.Wait()
 	w.start()
@@ -200,12 +198,22 @@ func (w *world) kill() {
 // halt ends the process in good order.
 func (w *world) halt() {
 	w.stop()
+	w.ops.Wait()
 	w.actors.Wait()
 	if err := w.seq.Close(); err != nil && !errors.Is(err, journal.ErrDead) {
 		w.fail(err)
 	}
+	w.closeEndpoints()
+}
+
+func (w *world) closeEndpoints() {
 	w.ep.Close()
-	w.second.Close()
+	for _, s := range w.sites {
+		if s.ep != nil {
+			s.ep.Close()
+			s.ep = nil
+		}
+	}
 }
 
 // Send is the receiver.
