@@ -184,8 +184,11 @@ func (s *site) remove() {
 	}
 	s.w.publishEndpoints()
 	ep.Close()
-	if err := delivery.Forget(s.w.mem, s.name); err != nil && s.w.alive() {
-		s.w.fail(fmt.Errorf("%s: %w", s.name, err))
+	if err := delivery.Forget(s.w.mem, s.name); err != nil {
+		if s.w.alive() {
+			s.w.fail(fmt.Errorf("%s: %w", s.name, err))
+		}
+		return // its place stands, and it will go on from there
 	}
 	if err := s.judgeOrder(); err != nil {
 		s.w.fail(err)
