@@ -37,6 +37,13 @@ func (e *Endpoint) Replay(r Replay) (*Endpoint, error) {
 	return newEndpoint(cfg, deps, 0, r.ID)
 }
 
+// Rate is the number of requests per second that the endpoint sends at most; 0: no limit.
+func (e *Endpoint) Rate() float64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.cfg.Rate
+}
+
 // ErrNothing says that a range of positions holds no event.
 var ErrNothing = errors.New("delivery: nothing to replay")
 

@@ -371,8 +371,8 @@ func (e *Endpoint) restore(from uint64) error {
 	if err := e.restoreSubscription(); err != nil {
 		return err
 	}
-	if e.sub.Types == nil && from > 0 && e.replay == "" {
-		since, err := e.firstKnown(e.next)
+	if e.sub.Types == nil && e.replay == "" {
+		since, err := e.firstKnown(e.next, from > 0)
 		if err != nil {
 			return err
 		}

@@ -136,21 +136,24 @@ func (e *Endpoint) prev(r *journal.Record) uint64 {
 // indexSlack is by how much a hook_index may be out of the order of positions: keys are journaled batch by batch.
 const indexSlack = 2048
 
-// firstKnown returns the hook_index before which an endpoint that begins at a position has been owed nothing: prev must
-// not name what it will never get.
-func (e *Endpoint) firstKnown(position uint64) (uint64, error) {
+// firstKnown returns the hook_index before which an endpoint that is new and begins at a position, in the past or now,
+// has been owed nothing: prev must not name what it will never get.
+func (e *Endpoint) firstKnown(position uint64, past bool) (uint64, error) {
 	if position <= 1 {
 		return 0, nil
 	}
-	recs, err := e.deps.Store.Read(position, journal.Limit{Records: 1})
-	if err != nil {
-		return 0, fmt.Errorf("delivery: start: %w", err)
+	if past {
+		recs, err := e.deps.Store.Read(position, journal.Limit{Records: 1})
+		if err != nil {
+			return 0, fmt.Errorf("delivery: start: %w", err)
+		}
+		if len(recs) > 0 {
+			return recs[0].Index + indexSlack, nil
+		}
 	}
-	if len(recs) == 0 {
-		_, now, _, _ := e.deps.Stamper.Stamp("")
-		return now, nil
-	}
-	return recs[0].Index + indexSlack, nil
+	// Taken after the position: what was raised since the caller looked may lie before it.
+	_, now, _, _ := e.deps.Stamper.Stamp("")
+	return now, nil
 }
 
 // restoreSubscription reads what was stored.
