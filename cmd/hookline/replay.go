@@ -22,6 +22,7 @@ type replayCmd struct {
 	To       uint64        `help:"Last position."`
 	Type     []string      `help:"Only these types; may be given several times."`
 	Stream   []string      `help:"Only these streams: live/test, live/*; may be given several times."`
+	Stall    time.Duration `placeholder:"10m" help:"It has failed when its receiver takes nothing for so long, 1s to 24h."`
 	DryRun   bool          `help:"Say how many events it would be, send nothing."`
 	Follow   bool          `short:"f" help:"Show the progress until it is done."`
 	Interval time.Duration `hidden:"" default:"500ms"`
@@ -39,12 +40,14 @@ drops what it has; one that lost its data takes everything.
   hookline replays                                 what runs and what ran
   hookline replays cancel ID
 
-What retention has removed can't be replayed. What the receiver refuses is counted, not kept.`
+What retention has removed can't be replayed. What the receiver refuses is counted, not kept. A replay whose receiver
+takes nothing for ten minutes (--stall) has failed.`
 }
 
 // replayState is a replay as the server shows it.
 type replayState struct {
 	ID, Endpoint, State      string
+	Error                    string
 	From, To, At             uint64
 	Count, Delivered, Failed uint64
 	Started                  time.Time
@@ -68,6 +71,9 @@ func (r *replayCmd) request() map[string]any {
 	}
 	if len(r.Type) > 0 {
 		body["types"] = r.Type
+	}
+	if r.Stall > 0 {
+		body["stallSeconds"] = int(max(r.Stall.Seconds(), 1))
 	}
 	if len(r.Stream) > 0 {
 		body["streams"] = r.Stream
@@ -120,6 +126,9 @@ func (r *replayCmd) watch(ctx context.Context, out io.Writer, st replayState) er
 		fmt.Fprint(out, "\r\x1b[K")
 	}
 	fmt.Fprintln(out, st.progress())
+	if st.Error != "" {
+		return fmt.Errorf("replay %s: %s: %s; %d of %d delivered", st.ID, st.State, st.Error, st.Delivered, st.Count)
+	}
 	if st.State != "done" || st.Failed > 0 {
 		return fmt.Errorf("replay %s: %s, %d events were not accepted", st.ID, st.State, st.Failed)
 	}

@@ -76,6 +76,8 @@ type ReplayRequest struct {
 	// Types and Streams limit it further; empty: no limit. Streams are patterns as in delivery.Config.
 	Types   []event.Type
 	Streams []string
+	// Stall is how long nothing of it may be accepted or given up before it has failed; 0: the default.
+	Stall time.Duration
 	// DryRun counts and sends nothing.
 	DryRun bool
 }
@@ -87,8 +89,8 @@ type ReplayInfo struct {
 	From, To, At uint64
 	// Count is the number of events that are selected, Delivered and Failed those that were accepted and given up.
 	Count, Delivered, Failed uint64
-	// State is one of the Replay constants.
-	State string
+	// State is one of the Replay constants, and Error says why it has failed.
+	State, Error string
 	// Started and Ended; Ended is zero while it runs.
 	Started, Ended time.Time
 }
@@ -98,4 +100,5 @@ const (
 	ReplayRunning   = "running"
 	ReplayDone      = "done"
 	ReplayCancelled = "cancelled"
+	ReplayFailed    = "failed" // its receiver took nothing for too long, or its endpoint was removed
 )

@@ -271,11 +271,11 @@ func TestDeadLettersOfPlatform(t *testing.T) {
 func TestReplays(t *testing.T) {
 	w, p := withPlatform(t)
 	status, m := w.call("POST", "/api/v1/replays", `{"endpoint":"ops","from":3,"to":8,"since":"2026-01-02T03:04:05Z",
-		"types":["on_play","on_stream_changed"],"streams":["live/*"],"dryRun":true}`)
+		"types":["on_play","on_stream_changed"],"streams":["live/*"],"stallSeconds":30,"dryRun":true}`)
 	if status != 200 || m["count"] != 7.0 || m["dryRun"] != true || m["id"] != nil || m["started"] != nil {
 		t.Errorf("%d %v", status, m)
 	}
-	if q := p.request; q.From != 3 || q.To != 8 || q.Since.Year() != 2026 || !q.Until.IsZero() || !q.DryRun ||
+	if q := p.request; q.From != 3 || q.To != 8 || q.Since.Year() != 2026 || !q.Until.IsZero() || !q.DryRun || q.Stall != 30*time.Second ||
 		fmt.Sprint(q.Types, q.Streams) != "[on_play on_stream_changed] [live/*]" {
 		t.Errorf("%+v", q)
 	}
@@ -342,6 +342,8 @@ func TestHostileWrites(t *testing.T) {
 		{"GET", "dead-letters/redrive", "", 405, ProblemMethod},
 		{"POST", "dead-letters/redrive", `{"endpoint":"nobody"}`, 404, ProblemNotFound},
 		{"POST", "dead-letters/redrive", `{}`, 400, ProblemParameter},
+		{"POST", "replays", `{"endpoint":"ops","stallSeconds":-1}`, 400, ProblemParameter},
+		{"POST", "replays", `{"endpoint":"ops","stallSeconds":86401}`, 400, ProblemParameter},
 		{"POST", "dead-letters/redrive", `{"endpoint":"ops","limit":0}`, 400, ProblemParameter},
 		{"POST", "dead-letters/redrive", `{"endpoint":"ops","limit":1001}`, 400, ProblemParameter},
 		{"POST", "dead-letters/redrive", `{"endpoint":"ops","limit":1e99}`, 400, ProblemBody},

@@ -16,6 +16,7 @@ type replayView struct {
 	ID        string     `json:"id,omitempty"` // a dry run has none
 	Endpoint  string     `json:"endpoint"`
 	State     string     `json:"state"`
+	Error     string     `json:"error,omitempty"`
 	From      uint64     `json:"from"`
 	To        uint64     `json:"to"`
 	At        uint64     `json:"at"`
@@ -30,7 +31,7 @@ type replayView struct {
 func viewReplay(r *ReplayInfo) replayView {
 	v := replayView{
 		ID: r.ID, Endpoint: r.Endpoint, State: r.State, From: r.From, To: r.To, At: r.At, Count: r.Count,
-		Delivered: r.Delivered, Failed: r.Failed,
+		Delivered: r.Delivered, Failed: r.Failed, Error: r.Error,
 	}
 	if !r.Started.IsZero() {
 		v.Started = &r.Started
@@ -50,10 +51,14 @@ type replayBody struct {
 	Until    time.Time `json:"until"`
 	Types    []string  `json:"types"`
 	Streams  []string  `json:"streams"`
+	Stall    int       `json:"stallSeconds"`
 	DryRun   bool      `json:"dryRun"`
 }
 
 const (
+	// maxStall is the longest time, in seconds, that a replay may wait for its receiver.
+	maxStall = 86400
+
 	// maxPatterns is the number of patterns for streams in one request, and maxPattern their length in bytes.
 	maxPatterns = 100
 	maxPattern  = 1024
@@ -63,6 +68,7 @@ const (
 func (b *replayBody) request() (ReplayRequest, error) {
 	req := ReplayRequest{
 		Endpoint: b.Endpoint, From: b.From, To: b.To, Since: b.Since, Until: b.Until, Streams: b.Streams, DryRun: b.DryRun,
+		Stall: time.Duration(b.Stall) * time.Second,
 	}
 	const most = 1 << 63
 	switch {
@@ -74,6 +80,8 @@ func (b *replayBody) request() (ReplayRequest, error) {
 		return req, &badParameter{"to", "0 or not before from"}
 	case !b.Since.IsZero() && !b.Until.IsZero() && !b.Since.Before(b.Until):
 		return req, &badParameter{"until", "after since"}
+	case b.Stall < 0 || b.Stall > maxStall:
+		return req, &badParameter{"stallSeconds", "1 to 86400, or 0 for the default"}
 	case len(b.Streams) > maxPatterns:
 		return req, &badParameter{"streams", "at most 100 patterns"}
 	case len(b.Types) > len(event.Types()):

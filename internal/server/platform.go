@@ -37,6 +37,7 @@ type replay struct {
 	info api.ReplayInfo
 	ep   *delivery.Endpoint
 	stop chan struct{} // closed to cancel it
+	patience
 	once sync.Once
 }
 
@@ -175,7 +176,7 @@ func (p *platform) StartReplay(r api.ReplayRequest) (api.ReplayInfo, error) {
 		info.State, info.Ended = api.ReplayDone, info.Started
 		return info, nil
 	}
-	return p.run(ep, req, info)
+	return p.run(ep, req, info, r.Stall)
 }
 
 // span narrows the positions to the times that were asked for.
@@ -203,7 +204,7 @@ func (p *platform) span(req *delivery.Replay, r api.ReplayRequest) error {
 }
 
 // run starts the replay and follows it.
-func (p *platform) run(ep *delivery.Endpoint, req delivery.Replay, info api.ReplayInfo) (api.ReplayInfo, error) {
+func (p *platform) run(ep *delivery.Endpoint, req delivery.Replay, info api.ReplayInfo, stall time.Duration) (api.ReplayInfo, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	running := 0
@@ -222,7 +223,7 @@ func (p *platform) run(ep *delivery.Endpoint, req delivery.Replay, info api.Repl
 	if err != nil {
 		return info, err
 	}
-	r := &replay{info: info, ep: sub, stop: make(chan struct{})}
+	r := &replay{info: info, ep: sub, stop: make(chan struct{}), patience: newPatience(stall, sub.Rate())}
 	p.replays[info.ID] = r
 	p.trim()
 	p.s.run(func() { p.follow(r) })
@@ -235,7 +236,7 @@ func (p *platform) run(ep *delivery.Endpoint, req delivery.Replay, info api.Repl
 func (p *platform) follow(r *replay) {
 	t := time.NewTicker(50 * time.Millisecond)
 	defer t.Stop()
-	state := api.ReplayCancelled
+	state, why := api.ReplayCancelled, ""
 	for going := true; going; {
 		select {
 		case <-r.stop:
@@ -243,8 +244,11 @@ func (p *platform) follow(r *replay) {
 		case <-p.s.ctx.Done():
 			going = false
 		case <-t.C:
-			if st := r.ep.Stats(); st.Floor >= r.info.To && st.Lanes == 0 {
+			st := r.ep.Stats()
+			if st.Floor >= r.info.To && st.Lanes == 0 {
 				state, going = api.ReplayDone, false
+			} else if why = p.lost(r, &st); why != "" {
+				state, going = api.ReplayFailed, false
 			}
 		}
 	}
@@ -252,10 +256,11 @@ func (p *platform) follow(r *replay) {
 	p.s.router.release(r.info.Endpoint + "/replay/" + r.info.ID)
 	p.mu.Lock()
 	r.info = r.progress()
-	r.info.State, r.info.Ended = state, time.Now().UTC()
+	r.info.State, r.info.Error, r.info.Ended = state, why, time.Now().UTC()
 	info := r.info
 	p.mu.Unlock()
-	p.s.log.Info("replay ended", "replay", info.ID, "state", info.State, "delivered", info.Delivered, "failed", info.Failed)
+	p.s.log.Info("replay ended", "replay", info.ID, "state", info.State, "delivered", info.Delivered, "failed", info.Failed,
+		"error", info.Error)
 }
 
 // progress returns what is known now.

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -310,5 +311,104 @@ secret=%[5]s
 	}
 	if billing.types[event.OnPublish] == 0 || billing.types[event.OnPublicationEnded] == 0 {
 		t.Errorf("billing got %v", billing.types)
+	}
+}
+
+// A replay to a receiver that is down ends as failed, says why, and leaves nothing behind; so does one whose endpoint
+// is removed.
+func TestReplayToReceiverThatIsDown(t *testing.T) {
+	dir := t.TempDir()
+	away := newSink(t, http.StatusOK, func(http.Header, []byte) error { return nil })
+	away.down(t)
+	text := fmt.Sprintf(`[general]
+listen_ip=127.0.0.1
+mediaServerId=test
+[api]
+secret=replay-secret
+[rtmp]
+port=65535
+[http]
+port=65535
+[server]
+state_dir=%s
+[endpoint.ops]
+url=http://%s/ops
+format=cloudevents
+batch=10
+`, dir, away.addr)
+	file := filepath.Join(dir, "config.ini")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := server.Start(t.Context(), server.Options{ConfigPath: file, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pubtool.Run(t.Context(), pubtool.Config{
+		URL: "rtmp://" + s.RTMPAddr() + "/live/s", Streams: 2, Churn: true, Count: 4, Life: 50 * time.Millisecond, Quiet: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	call := func(method, path, body string) map[string]any {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+s.HTTPAddr()+"/api/v1/"+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer replay-secret")
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := (&http.Client{Transport: tr}).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var m map[string]any
+		if err := json.NewDecoder(resp.Body).Decode(&m); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	for n := 0; ; n++ {
+		if count, _ := call(http.MethodPost, "replays", `{"endpoint":"ops","dryRun":true}`)["count"].(float64); count > 0 {
+			break
+		}
+		if n > 1000 {
+			t.Fatal("nothing is journaled")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	// Two kinds of an end: the receiver takes nothing, and the endpoint goes.
+	for _, c := range []struct{ stall, why string }{{"1", "nothing of it"}, {"86400", "was removed"}} {
+		r := call(http.MethodPost, "replays", `{"endpoint":"ops","stallSeconds":`+c.stall+`}`)
+		if r["state"] != "running" {
+			t.Fatalf("%v", r)
+		}
+		id, _ := r["id"].(string)
+		if c.stall != "1" {
+			gone := strings.Split(text, "[endpoint.ops]")[0]
+			if err := os.WriteFile(file, []byte(gone), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Reload(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for n := 0; r["state"] == "running"; n++ {
+			if n > 1000 {
+				t.Fatalf("still running: %v", r)
+			}
+			time.Sleep(20 * time.Millisecond)
+			r = call(http.MethodGet, "replays/"+id, "")
+		}
+		if why, _ := r["error"].(string); r["state"] != "failed" || !strings.Contains(why, c.why) || r["ended"] == nil || r["delivered"] != 0.0 {
+			t.Errorf("%v", r)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := s.Stop(ctx); err != nil {
+		t.Error(err)
 	}
 }
