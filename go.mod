@@ -3,6 +3,7 @@ module github.com/hookline/hookline
 go 1.26.0
 
 require (
+	github.com/Eyevinn/mp4ff v0.50.0
 	github.com/alecthomas/kong v1.17.0
 	github.com/asticode/go-astits v1.16.0
 	github.com/bluenviron/gortmplib v1.0.1

@@ -87,10 +87,11 @@ func (m *Muxer) of(t *media.Track) *program {
 	return &m.audio
 }
 
-func (p *program) set(t *media.Track) {
+// set makes t the track, unless it can't be carried.
+func (p *program) set(t *media.Track) bool {
 	kind := describe(t)
 	if kind.streamType == 0 {
-		return
+		return false
 	}
 	p.track, p.kind, p.sets = t, kind, nil
 	switch t.Codec {
@@ -106,6 +107,7 @@ func (p *program) set(t *media.Track) {
 		p.adts, _ = adtsHeader(t)
 	default:
 	}
+	return true
 }
 
 func appendUnits(dst []byte, kinds ...[][]byte) []byte {
@@ -171,8 +173,8 @@ func (m *Muxer) Append(dst []byte, f *media.Frame) []byte {
 	if p.track == nil || p.track.Codec != f.Track.Codec || f.Config || len(f.Data) == 0 {
 		return dst
 	}
-	if p.track != f.Track {
-		p.set(f.Track)
+	if p.track != f.Track && !p.set(f.Track) {
+		return dst
 	}
 	m.es = p.appendPES(m.es[:0], f)
 	if len(m.es) == 0 {
