@@ -66,6 +66,12 @@ func TestAPIStreams(t *testing.T) {
 	v := view(t, s.rtmpURL("a"))
 	<-v.first
 	list := s.call("getMediaList", ofStream("a")...).List
+	for i, schema := range schemas() {
+		if len(list) != len(schemas()) || list[i]["schema"] != schema || list[i]["totalReaderCount"] != 1.0 {
+			t.Fatalf("getMediaList: %v", list)
+		}
+	}
+	list = s.call("getMediaList", ofStream("a", "schema", "rtmp")...).List
 	if len(list) != 1 || list[0]["schema"] != "rtmp" || list[0]["readerCount"] != 1.0 || list[0]["params"] != "token=1" {
 		t.Errorf("getMediaList: %v", list)
 	}
@@ -89,7 +95,7 @@ func TestAPIStreams(t *testing.T) {
 		t.Errorf("close_streams: %+v", a)
 	}
 	r.accept(event.OnPublicationEnded, "a")
-	r.expectStory("a", "register:rtmp", "player", "publisher", "unregister:rtmp", "publication_ended kicked")
+	r.expectStory("a", "register", "player", "publisher", "unregister", "publication_ended kicked")
 	if s.call("isMediaOnline", ofStream("a", "schema", "rtmp")...).Online {
 		t.Error("a is still online")
 	}
@@ -125,7 +131,7 @@ func TestSetServerConfig(t *testing.T) {
 		t.Errorf("setServerConfig: %+v", a)
 	}
 	life(t, s, r, "a")
-	r.expectStory("a", "register:rtmp", "publisher", "unregister:rtmp", "publication_ended unpublish")
+	r.expectStory("a", "register", "publisher", "unregister", "publication_ended unpublish")
 	r.expectStory("before")
 	r.await("a keepalive", 1, func(p *post) bool { return p.hook == event.OnServerKeepalive })
 	if a := s.call("setServerConfig", "hook.timeoutSec", "soon"); a.Code == 0 {

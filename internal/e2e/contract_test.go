@@ -33,7 +33,9 @@ func TestContract(t *testing.T) {
 	const name = "p_rtmp"
 	file := encode(t, "in.flv", "20", picture(), tone(), h264("-bf 0"), []string{"-c:a", "aac", "-ac", "1"})
 	publisher := push(t, file, s.rtmpURL(name+"?token=abc&who=cam1"), "-re")
-	compareRecorded(t, r.accept(event.OnStreamChanged, name, register), "on_stream_changed.regist.rtmp")
+	for _, schema := range schemas() {
+		compareRecorded(t, r.accept(event.OnStreamChanged, name, registerOf(schema)), "on_stream_changed.regist."+schema)
+	}
 	compareRecorded(t, asked(r, event.OnPublish, name), "on_publish.rtmp_push")
 
 	// Two viewers, one after the other, then nobody.
@@ -44,12 +46,11 @@ func TestContract(t *testing.T) {
 	compareRecorded(t, asked(r, event.OnPlay, name, params("viewer=1")), "on_play.rtmp")
 	compareRecorded(t, r.accept(event.OnFlowReport, name, params("viewer=1")), "on_flow_report.player.rtmp")
 	view(s.flvURL(name + "?viewer=2"))
-	play := asked(r, event.OnPlay, name, params("viewer=2"))
-	play.json["schema"] = "ts" // HTTP-TS was recorded
-	play.json["params"] = "viewer=4"
-	compareRecorded(t, play, "on_play.http")
+	asked(r, event.OnPlay, name, params("viewer=2"))
 	compareRecorded(t, r.accept(event.OnFlowReport, name, params("viewer=2")), "on_flow_report.player.http")
-	left := r.accept(event.OnFlowReport, name, params("viewer=2"))
+	view(s.liveURL(name+"?viewer=4", "ts"))
+	compareRecorded(t, asked(r, event.OnPlay, name, params("viewer=4")), "on_play.http")
+	left := r.accept(event.OnFlowReport, name, params("viewer=4"))
 	idle := r.accept(event.OnStreamNoneReader, name, func(p *post) bool { return p.body.Index > left.body.Index })
 	compareRecorded(t, idle, "on_stream_none_reader")
 
@@ -57,7 +58,10 @@ func TestContract(t *testing.T) {
 	_ = publisher.wait() // it says that it was interrupted
 	r.accept(event.OnPublicationEnded, name)
 	compareRecorded(t, r.accept(event.OnFlowReport, name, ofPublisher), "on_flow_report.publisher.rtmp")
-	compareRecorded(t, r.accept(event.OnStreamChanged, name, unregister), "on_stream_changed.unregist.rtmp")
+	for _, schema := range schemas() {
+		gone := func(p *post) bool { return unregister(p) && p.body.Schema == schema }
+		compareRecorded(t, r.accept(event.OnStreamChanged, name, gone), "on_stream_changed.unregist."+schema)
+	}
 	var all []string
 	for _, p := range r.accepted(name) {
 		if p.hook == event.OnStreamNoneReader && p != idle { // the first viewers were slow to come
@@ -66,9 +70,15 @@ func TestContract(t *testing.T) {
 		all = append(all, strings.TrimSpace(string(p.hook)+" "+ordercheck.What(p.body)))
 	}
 	want := []string{
-		"on_publish request", "on_stream_changed register:rtmp", "on_play request", "on_flow_report player",
-		"on_play request", "on_flow_report player", "on_stream_none_reader request", "on_flow_report publisher",
-		"on_stream_changed unregister:rtmp", "on_publication_ended",
+		"on_publish request", "register", "on_play request", "on_flow_report player",
+		"on_play request", "on_flow_report player", "on_play request", "on_flow_report player",
+		"on_stream_none_reader request", "on_flow_report publisher", "unregister", "on_publication_ended",
+	}
+	want = spell(want...)
+	for i, w := range want {
+		if strings.Contains(w, "register:") {
+			want[i] = "on_stream_changed " + w
+		}
 	}
 	if !slices.Equal(all, want) {
 		t.Errorf("the hooks of the stream:\n got %q\nwant %q", all, want)
@@ -117,7 +127,7 @@ func compareRecorded(t *testing.T, p *post, name string) {
 	case "on_server_started": // the values are this server's own, and it has more keys
 		compareStarted(t, got, want)
 		return
-	case "on_stream_none_reader", "on_stream_changed.unregist.rtmp": // recorded from another stream
+	case "on_stream_none_reader", "on_stream_changed.unregist.rtmp", "on_stream_changed.unregist.ts", "on_stream_changed.unregist.fmp4": // recorded from another stream
 		for _, k := range []string{"schema", "stream", "params"} {
 			want[k] = got[k]
 		}
@@ -224,7 +234,7 @@ func compareTracks(at string, got any, want []any) (out []string) {
 func compareEnded(t *testing.T, p *post) {
 	t.Helper()
 	b := p.json
-	if b["reason"] != "unpublish" || b["params"] != "token=abc&who=cam1" || fmt.Sprint(b["schemas"]) != "[rtmp]" {
+	if b["reason"] != "unpublish" || b["params"] != "token=abc&who=cam1" || fmt.Sprint(b["schemas"]) != fmt.Sprint(schemas()) {
 		t.Errorf("on_publication_ended: reason %v, params %v, schemas %v", b["reason"], b["params"], b["schemas"])
 	}
 	start, _ := b["start"].(float64)

@@ -231,7 +231,9 @@ func (l *load) ended(addr *string, stream, params string, whole bool) {
 	}
 	d := done{at: time.Now(), facts: []ordercheck.Fact{f(event.OnPublicationEnded, "")}}
 	if whole {
-		d.facts = append(d.facts, f(event.OnStreamChanged, "register:rtmp"), f(event.OnStreamChanged, "unregister:rtmp"))
+		for _, what := range spell("register", "unregister") {
+			d.facts = append(d.facts, f(event.OnStreamChanged, what))
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -83,7 +83,7 @@ func TestSecondPublisher(t *testing.T) {
 	first.must(t, first.send(10))
 	first.unpublish(t)
 	r.accept(event.OnPublicationEnded, "a")
-	r.expectStory("a", "register:rtmp", "publisher", "unregister:rtmp", "publication_ended unpublish")
+	r.expectStory("a", "register", "publisher", "unregister", "publication_ended unpublish")
 }
 
 // TestReceiverDown: without an answer a publisher is refused, within the deadline; a player too.
@@ -223,7 +223,7 @@ func TestResume(t *testing.T) {
 		t.Errorf("the publication ended with params %q", end.body.Params)
 	}
 	s.stop()
-	r.expectStory("a", "register:rtmp", "publisher", "publisher", "unregister:rtmp", "publication_ended unpublish", "player")
+	r.expectStory("a", "register", "publisher", "publisher", "unregister", "publication_ended unpublish", "player")
 	for _, p := range r.accepted("a") {
 		if p.hook == event.OnFlowReport && ofPublisher(p) && p.body.Event.Publication != end.body.Event.Publication {
 			t.Errorf("%v belongs to publication %s", p, p.body.Event.Publication)
@@ -256,7 +256,7 @@ func TestConnectionLost(t *testing.T) {
 	r.accept(event.OnStreamChanged, "a", register)
 	_ = p.Close()
 	r.accept(event.OnPublicationEnded, "a")
-	r.expectStory("a", "register:rtmp", "publisher", "unregister:rtmp", "publication_ended connection_lost")
+	r.expectStory("a", "register", "publisher", "unregister", "publication_ended connection_lost")
 }
 
 // TestPublisherSilent: connected, but nothing comes.
@@ -266,7 +266,7 @@ func TestPublisherSilent(t *testing.T) {
 	r.setAnswer(on(event.OnPublish, reply{body: `{"code":0,"continue_push_ms":0}`}))
 	publish(t, s.rtmpURL("a"))
 	r.accept(event.OnPublicationEnded, "a")
-	r.expectStory("a", "register:rtmp", "publisher", "unregister:rtmp", "publication_ended timeout")
+	r.expectStory("a", "register", "publisher", "unregister", "publication_ended timeout")
 }
 
 // TestStreamReplace: the stream lives under the new id, and both are taken.
@@ -296,7 +296,7 @@ func TestStreamReplace(t *testing.T) {
 		t.Errorf("the publisher's on_flow_report is about %q", report.body.Stream)
 	}
 	r.accept(event.OnFlowReport, "nice", ofPlayer)
-	r.expectStory("nice", "register:rtmp", "publisher", "unregister:rtmp", "publication_ended unpublish", "player")
+	r.expectStory("nice", "register", "publisher", "unregister", "publication_ended unpublish", "player")
 	r.expectStory("raw")
 }
 
@@ -314,10 +314,10 @@ func TestNoneReader(t *testing.T) {
 	open.keep(t)
 	closed.keep(t)
 	r.accept(event.OnPublicationEnded, "closed")
-	r.expectStory("closed", "register:rtmp", "publisher", "unregister:rtmp", "publication_ended no_reader")
+	r.expectStory("closed", "register", "publisher", "unregister", "publication_ended no_reader")
 	<-closed.Done()
 	r.accept(event.OnStreamNoneReader, "open")
 	v := view(t, s.rtmpURL("open")) // it is there
 	<-v.first
-	r.expectStory("open", "register:rtmp")
+	r.expectStory("open", "register")
 }

@@ -151,7 +151,7 @@ func TestDiskFull(t *testing.T) {
 
 	s = start(t, cfg)
 	r.accept(event.OnPublicationEnded, "live")
-	r.expectStory("live", "register:rtmp", "unregister:rtmp", "publication_ended server_crash")
+	r.expectStory("live", "register", "unregister", "publication_ended server_crash")
 	life(t, s, r, "after")
 	s.stop()
 	r.expectClosed()
@@ -177,6 +177,6 @@ func TestDiskNearlyFull(t *testing.T) {
 	live.goesOn(t)
 	life(t, s, r, "after")
 	s.stop()
-	r.expectStory("live", "register:rtmp", "publisher", "unregister:rtmp", "publication_ended server_stop", "player")
+	r.expectStory("live", "register", "publisher", "unregister", "publication_ended server_stop", "player")
 	r.expectClosed()
 }

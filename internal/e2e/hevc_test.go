@@ -30,15 +30,20 @@ func TestHEVC(t *testing.T) {
 		strings.Fields("-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=25:bframes=2 -s 160x120 -pix_fmt yuv420p -c:a aac"))
 	sent := demuxMP4(t, file)
 	for _, out := range []string{"1", "0"} {
-		s, r := serve(t, "rtmp.enhanced", out)
+		s, r := serve(t, "rtmp.enhanced", out, "general.maxStreamWaitMS", "60000")
 		for name, legacy := range map[string]bool{"enhanced": false, "legacy": true} {
 			t.Run(name+"_to_"+map[string]string{"1": "enhanced", "0": "legacy"}[out], func(t *testing.T) {
 				overRTMP, overFLV := make(chan []*media.Frame, 1), make(chan []*media.Frame, 1)
+				var others []*tool
+				for _, format := range []string{"ts", "mp4"} {
+					others = append(others,
+						probe(t, s.liveURL(name, format)), decode(t, "pipe:0", download(t, s.liveURL(name, format))))
+				}
 				var attached sync.WaitGroup
 				attached.Add(2)
 				go func() { overRTMP <- playRTMP(t, s.rtmpURL(name), out == "1", attached.Done) }()
 				go func() { overFLV <- playFLV(t, s.flvURL(name), out == "1", attached.Done) }()
-				r.await("the players", 2, func(p *post) bool {
+				r.await("the players", 6, func(p *post) bool {
 					return p.hook == event.OnStreamNotFound && p.body.Event.Stream == key(name)
 				})
 				publishFrames(t, s.rtmpURL(name), legacy, sent, attached.Wait)
@@ -46,6 +51,14 @@ func TestHEVC(t *testing.T) {
 				compareFrames(t, "rtmp", got, sent)
 				compareFrames(t, "flv", gotFLV, sent)
 				compareDecoded(t, got, file)
+				for i, c := range others {
+					c.tolerate = "Stream ends prematurely"
+					if i%2 == 1 {
+						c.output()
+						continue
+					}
+					compareTimes(t, []string{"ts", "", "mp4"}[i], c.times(), moments(sent))
+				}
 			})
 		}
 	}
@@ -323,4 +336,14 @@ func compareDecoded(t *testing.T, frames []*media.Frame, file string) {
 	if got, want := sum(out), sum(file); got != want {
 		t.Errorf("the pictures differ: %s, want %s", got, want)
 	}
+}
+
+// moments returns the times of frames.
+func moments(frames []*media.Frame) map[string][]moment {
+	kinds := map[string][]moment{}
+	for _, f := range frames {
+		kind := map[media.Kind]string{media.Video: "video", media.Audio: "audio"}[f.Track.Codec.Kind()]
+		kinds[kind] = append(kinds[kind], moment{f.DTS.Seconds(), f.PTS.Seconds()})
+	}
+	return kinds
 }

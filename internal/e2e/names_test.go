@@ -54,7 +54,7 @@ func TestNames(t *testing.T) {
 		p.unpublish(t)
 		name, _, _ := strings.Cut(tc.stream, "?")
 		r.accept(event.OnPublicationEnded, name)
-		r.expectStory(name, "register:rtmp", "publisher", "unregister:rtmp", "publication_ended unpublish")
+		r.expectStory(name, "register", "publisher", "unregister", "publication_ended unpublish")
 	}
 	s.stop()
 	r.expectClosed()

@@ -271,7 +271,11 @@ func (r *receiver) accept(hook event.Type, stream string, more ...func(*post) bo
 }
 
 // register and unregister narrow on_stream_changed, ofPlayer and ofPublisher on_flow_report.
-func register(p *post) bool    { return p.body.Regist != nil && *p.body.Regist }
+func register(p *post) bool { return p.body.Regist != nil && *p.body.Regist }
+
+func registerOf(schema string) func(*post) bool {
+	return func(p *post) bool { return register(p) && p.body.Schema == schema }
+}
 func unregister(p *post) bool  { return p.body.Regist != nil && !*p.body.Regist }
 func ofPlayer(p *post) bool    { return p.body.Player != nil && *p.body.Player }
 func ofPublisher(p *post) bool { return p.body.Player != nil && !*p.body.Player }
@@ -297,11 +301,56 @@ func (r *receiver) story(stream string) (out []string) {
 	return out
 }
 
-// expectStory compares.
+// schemas are those of a stream of pictures and sound, in the order of registration.
+func schemas() []string { return []string{"rtmp", "ts", "fmp4"} }
+
+// spell puts the registers of all schemas for the word "register", and their unregisters, in reverse, for "unregister".
+func spell(words ...string) (out []string) {
+	for _, w := range words {
+		all := schemas()
+		switch w {
+		case "unregister":
+			slices.Reverse(all)
+			fallthrough
+		case "register":
+			for _, s := range all {
+				out = append(out, w+":"+s)
+			}
+		default:
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// expectStory compares, when as much has come as is wanted. See spell for the words.
 func (r *receiver) expectStory(stream string, want ...string) {
 	r.t.Helper()
+	want = spell(want...)
+	if len(want) > 0 {
+		r.awaitStory(stream, len(want))
+	}
 	if got := r.story(stream); !slices.Equal(got, want) {
 		r.t.Errorf("%s:\n got %q\nwant %q", stream, got, want)
+	}
+}
+
+// awaitStory waits until n events of a stream were accepted.
+func (r *receiver) awaitStory(stream string, n int) {
+	r.t.Helper()
+	deadline := time.After(patience)
+	for {
+		r.mu.Lock()
+		change := r.change
+		r.mu.Unlock()
+		if len(r.story(stream)) >= n {
+			return
+		}
+		select {
+		case <-change:
+		case <-deadline:
+			return // the comparison fails
+		}
 	}
 }
 

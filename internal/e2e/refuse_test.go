@@ -218,7 +218,7 @@ func TestTornTail(t *testing.T) {
 	})
 	s = start(t, cfg)
 	r.accept(event.OnPublicationEnded, "b")
-	r.expectStory("b", "register:rtmp", "unregister:rtmp", "publication_ended server_crash")
+	r.expectStory("b", "register", "unregister", "publication_ended server_crash")
 	life(t, s, r, "c")
 	s.stop()
 	r.expectClosed()

@@ -227,12 +227,15 @@ func serve(t *testing.T, pairs ...string) (*server, *receiver) {
 func (p *server) rtmpURL(stream string) string { return "rtmp://" + p.rtmp + "/live/" + stream }
 
 // flvURL is rtmpURL for HTTP-FLV; stream may have a query.
-func (p *server) flvURL(stream string) string {
+func (p *server) flvURL(stream string) string { return p.liveURL(stream, "flv") }
+
+// liveURL is rtmpURL for a live format over HTTP: "flv", "ts", "mp4".
+func (p *server) liveURL(stream, format string) string {
 	name, query, ok := strings.Cut(stream, "?")
 	if ok {
 		query = "?" + query
 	}
-	return "http://" + p.http + "/live/" + name + ".live.flv" + query
+	return "http://" + p.http + "/live/" + name + ".live." + format + query
 }
 
 // kill is SIGKILL.

@@ -1,4 +1,5 @@
-// Package httplive serves live streams over HTTP: HTTP-FLV at /app/stream.live.flv.
+// Package httplive serves live streams over HTTP: HTTP-FLV at /app/stream.live.flv, HTTP-TS at
+// /app/stream.live.ts and HTTP-fMP4 at /app/stream.live.mp4.
 //
 // Contract. A Handler takes a connection over from net/http when the stream was found, writes the shared wire bytes of
 // the hub to it with one system call for all that it takes at a time, and closes it at the end. Two goroutines serve a viewer: one

@@ -103,7 +103,7 @@ func (h *Handler) Close() {
 
 // Match says whether r asks for a live stream: by its suffix, or by the parameter schema.
 func Match(r *http.Request) bool {
-	_, ok := parse(r, false)
+	_, _, ok := kindOf(r)
 	return ok
 }
 
@@ -118,7 +118,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch r.Method {
 	case http.MethodHead:
-		header.Set("Content-Type", "video/x-flv")
+		if _, k, ok := kindOf(r); ok {
+			header.Set("Content-Type", k.contentType)
+		}
 		header.Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusOK)
 		return
@@ -128,7 +130,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 		return
 	}
-	mi, ok := parse(r, cfg.EnableVhost)
+	mi, k, ok := parse(r, cfg.EnableVhost)
 	if !ok {
 		http.NotFound(w, r)
 		return
@@ -139,7 +141,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer h.close(s)
-	s.serve(w, r, mi)
+	s.serve(w, r, mi, k)
 }
 
 // open makes and lists a session.
@@ -216,13 +218,13 @@ func (s *session) kick() {
 	}
 }
 
-func (s *session) serve(w http.ResponseWriter, r *http.Request, mi fact.MediaInfo) {
+func (s *session) serve(w http.ResponseWriter, r *http.Request, mi fact.MediaInfo, k kind) {
 	hijacker, ok := w.(http.Hijacker)
 	if !ok {
 		http.Error(w, "live streams need HTTP/1.1", http.StatusHTTPVersionNotSupported)
 		return
 	}
-	v, err := s.hub.Play(s.ctx, stream.PlayRequest{MediaInfo: mi, Peer: s.peer, Format: FormatName, Kick: s.kick})
+	v, err := s.hub.Play(s.ctx, stream.PlayRequest{MediaInfo: mi, Peer: s.peer, Format: k.format, Kick: s.kick})
 	if err != nil {
 		refuse(w, err)
 		return
@@ -248,7 +250,7 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request, mi fact.MediaInf
 		s.kick()
 	}()
 	out := outlet.New(conn, outlet.Config{Timeout: s.timeout, SetDeadline: s.setDeadline})
-	if _, err := out.Write(s.ctx, net.Buffers{head(r, w.Header())}); err != nil {
+	if _, err := out.Write(s.ctx, net.Buffers{head(r, k, w.Header())}); err != nil {
 		return
 	}
 	_ = v.Serve(s.ctx, out) // whatever ends it, the connection says so
@@ -279,9 +281,9 @@ func (s *session) setDeadline(t time.Time) error {
 }
 
 // head returns the head of the answer. It has no Content-Length: the body ends with the connection.
-func head(r *http.Request, extra http.Header) []byte {
-	b := fmt.Appendf(nil, "HTTP/1.%d 200 OK\r\nContent-Type: video/x-flv\r\nCache-Control: no-store\r\n"+
-		"Connection: close\r\nDate: %s\r\n", min(r.ProtoMinor, 1), time.Now().UTC().Format(http.TimeFormat))
+func head(r *http.Request, k kind, extra http.Header) []byte {
+	b := fmt.Appendf(nil, "HTTP/1.%d 200 OK\r\nContent-Type: %s\r\nCache-Control: no-store\r\n"+
+		"Connection: close\r\nDate: %s\r\n", min(r.ProtoMinor, 1), k.contentType, time.Now().UTC().Format(http.TimeFormat))
 	for name, values := range extra {
 		for _, v := range values {
 			b = fmt.Appendf(b, "%s: %s\r\n", name, v)

@@ -36,6 +36,8 @@ type plane struct {
 	mu    sync.Mutex
 	flows []*fact.FlowReport
 	asked []stream.PlayQuestion
+	// patient: players wait for absent streams.
+	patient bool
 }
 
 func (p *plane) Raise(f fact.Fact) {
@@ -51,7 +53,9 @@ func (p *plane) Admit() (func(), error) { return func() {}, nil }
 func (p *plane) Publish(context.Context, stream.PublishQuestion) stream.PublishVerdict {
 	return stream.PublishVerdict{
 		Outcome: fact.Outcome{Allowed: true},
-		Options: stream.Options{EnableAudio: true, EnableRTMP: true, ModifyStamp: 2},
+		Options: stream.Options{
+			EnableAudio: true, EnableRTMP: true, EnableTS: true, EnableFMP4: true, ModifyStamp: 2,
+		},
 	}
 }
 
@@ -66,7 +70,7 @@ func (p *plane) Play(_ context.Context, q stream.PlayQuestion) stream.Verdict {
 }
 
 func (p *plane) NotFound(context.Context, stream.PlayQuestion) (bool, fact.Outcome) {
-	return true, fact.Outcome{By: "default"}
+	return !p.patient, fact.Outcome{By: "default"}
 }
 
 func (p *plane) NoneReader(string, fact.NoneReader, func() bool, func(bool, fact.Outcome)) {}
@@ -179,7 +183,7 @@ func TestParse(t *testing.T) {
 		{"/live/a/b/c.live.flv", "", false, true, "__defaultVhost__/live/a/b/c", ""},
 		{"/live/a%20b.live.flv", "", false, true, "__defaultVhost__/live/a b", ""},
 		{"/live/cam?schema=rtmp&x=1", "", false, true, "__defaultVhost__/live/cam", "schema=rtmp&x=1"},
-		{"/live/cam?schema=ts", "", false, false, "", ""},
+		{"/live/cam?schema=hls", "", false, false, "", ""},
 		{"/live/cam.flv", "", false, false, "", ""},
 		{"/cam.live.flv", "", false, false, "", ""},
 		{"/live/.live.flv", "", false, false, "", ""},
@@ -194,15 +198,34 @@ func TestParse(t *testing.T) {
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, c.url, http.NoBody)
 		r.Host = c.host
-		mi, ok := parse(r, c.vhosts)
-		if ok != c.ok || ok && (mi.Key() != c.want || mi.Params != c.params || mi.Protocol != "http" || mi.Schema != "rtmp") {
+		mi, k, ok := parse(r, c.vhosts)
+		if ok && k.contentType != "video/x-flv" || ok != c.ok || ok && (mi.Key() != c.want || mi.Params != c.params || mi.Protocol != "http" || mi.Schema != "rtmp") {
 			t.Errorf("%s: %+v %v", c.url, mi, ok)
 		}
 	}
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/live/cam.live.flv", http.NoBody)
 	r.TLS = &tls.ConnectionState{}
-	if mi, _ := parse(r, false); mi.Protocol != "https" {
+	if mi, _, _ := parse(r, false); mi.Protocol != "https" {
 		t.Error(mi)
+	}
+}
+
+// TestKinds: suffix and parameter choose the format and the family of sources.
+func TestKinds(t *testing.T) {
+	for url, want := range map[string][3]string{
+		"/live/cam.live.flv":           {"flv", "rtmp", "video/x-flv"},
+		"/live/cam?schema=rtmp":        {"flv", "rtmp", "video/x-flv"},
+		"/live/cam.live.ts":            {"ts", "ts", "video/mp2t"},
+		"/live/cam?a=b&schema=ts":      {"ts", "ts", "video/mp2t"},
+		"/live/cam.Live.Mp4":           {"fmp4", "fmp4", "video/mp4"},
+		"/live/cam?schema=fmp4":        {"fmp4", "fmp4", "video/mp4"},
+		"/live/cam.live.ts?schema=flv": {"ts", "ts", "video/mp2t"},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+		mi, k, ok := parse(r, false)
+		if got := [...]string{k.format, mi.Schema, k.contentType}; !ok || got != want || mi.Key() != "__defaultVhost__/live/cam" {
+			t.Errorf("%s: %v, %v", url, got, mi)
+		}
 	}
 }
 
@@ -216,7 +239,7 @@ func FuzzParse(f *testing.F) {
 		u := *httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody).URL
 		u.Path, u.RawQuery = path, query
 		r.URL = &u
-		if mi, ok := parse(r, true); ok && (mi.App == "" || mi.Stream.Stream == "" || mi.Vhost == "") {
+		if mi, _, ok := parse(r, true); ok && (mi.App == "" || mi.Stream.Stream == "" || mi.Vhost == "") {
 			t.Errorf("%+v", mi)
 		}
 	})

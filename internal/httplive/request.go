@@ -9,30 +9,44 @@ import (
 	"github.com/hookline/hookline/internal/fact"
 )
 
-// suffix marks an FLV live stream; its case does not matter.
-const suffix = ".live.flv"
-
-// parse returns what r asks for: /app/stream.live.flv, or /app/stream?schema=rtmp. The stream may contain slashes.
-func parse(r *http.Request, vhosts bool) (fact.MediaInfo, bool) {
-	path := strings.TrimPrefix(r.URL.Path, "/")
-	if n := len(path) - len(suffix); n > 0 && strings.EqualFold(path[n:], suffix) {
-		path = path[:n]
-	} else if r.URL.RawQuery == "" || r.URL.Query().Get("schema") != "rtmp" {
-		return fact.MediaInfo{}, false
-	}
+// parse returns what r asks for: /app/stream.live.flv, .live.ts or .live.mp4, or /app/stream?schema=rtmp, ts or fmp4. The
+// stream may contain slashes.
+func parse(r *http.Request, vhosts bool) (fact.MediaInfo, kind, bool) {
+	path, k, ok := kindOf(r)
 	app, name, _ := strings.Cut(path, "/")
-	if app == "" || name == "" {
-		return fact.MediaInfo{}, false
+	if !ok || app == "" || name == "" {
+		return fact.MediaInfo{}, kind{}, false
 	}
 	protocol := "http"
 	if r.TLS != nil {
 		protocol = "https"
 	}
 	return fact.MediaInfo{
-		Schema: "rtmp", Protocol: protocol,
+		Schema: k.schema, Protocol: protocol,
 		Stream: fact.Stream{Vhost: vhost(r, vhosts), App: app, Stream: name},
 		Params: r.URL.RawQuery,
-	}, true
+	}, k, true
+}
+
+// kindOf returns the path of r without its suffix, and which kind it asks for.
+func kindOf(r *http.Request) (path string, k kind, ok bool) {
+	path = strings.TrimPrefix(r.URL.Path, "/")
+	all := kinds()
+	for _, k := range all {
+		if n := len(path) - len(k.suffix); n > 0 && strings.EqualFold(path[n:], k.suffix) {
+			return path[:n], k, true
+		}
+	}
+	if r.URL.RawQuery == "" {
+		return path, kind{}, false
+	}
+	schema := r.URL.Query().Get("schema")
+	for _, k := range all {
+		if k.schema == schema {
+			return path, k, true
+		}
+	}
+	return path, kind{}, false
 }
 
 // vhost returns the virtual host of r: the parameter "vhost", else the host name; addresses and localhost have none.

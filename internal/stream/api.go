@@ -115,6 +115,9 @@ type Format struct {
 	// New makes the packager. Nil: a recorder makes what is played and registers the schema, and viewers only count;
 	// Viewer.Next must not be called on them.
 	New func(p Program) Packager
+	// Carries says whether the format has a way to carry a track; nil: any. A schema registers only when one of its
+	// formats carries a track of the stream, since nobody could play it otherwise.
+	Carries func(t *media.Track) bool
 }
 
 // Program is what a packager needs to know of the stream when it starts or when the tracks change.
@@ -123,6 +126,9 @@ type Program struct {
 	// Metadata is the publisher's onMetaData as AMF0 (one ECMA array or object), nil when there was none.
 	Metadata []byte
 }
+
+// Sizer is a Packager that knows about how many bytes Append adds for a frame, so that the buffer of a block need not grow.
+type Sizer interface{ Size(f *media.Frame) int }
 
 // Packager writes the wire bytes of one format, once for all viewers. It is used by one goroutine at a time.
 type Packager interface {

@@ -12,6 +12,7 @@ type output struct {
 	pub     *publication
 	format  Format
 	pack    Packager
+	sizer   Sizer // pack, if it is one
 	log     *wireLog
 	viewers int
 	idle    *time.Timer // drops the output some time after the last viewer left
@@ -37,6 +38,7 @@ func (p *publication) output(f Format) *output {
 	cfg, now := p.hub.cfg.Load(), time.Now()
 	g := p.program()
 	o := &output{pub: p, format: f, pack: f.New(g), log: &wireLog{lim: cfg.limits()}}
+	o.sizer, _ = o.pack.(Sizer)
 	o.log.announce(o.pack.Start(), o.pack.Change(nil, g), false)
 	p.outputs = append(p.outputs, o)
 	for i, fr := range p.gop.frames {
@@ -71,6 +73,9 @@ func (o *output) append(f *media.Frame, key bool, now time.Time, cfg *Config) {
 	}
 	if o.pending == nil {
 		n := len(f.Data) + len(f.Data)/64 + wireOverhead
+		if o.sizer != nil {
+			n = o.sizer.Size(f)
+		}
 		if cfg.MergeWrite > 0 {
 			n += o.log.lastBlock()
 		}

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"github.com/hookline/hookline/internal/fact"
@@ -230,7 +231,7 @@ func (p *publication) registerLate() {
 // was held back.
 func (p *publication) registerAll(now time.Time, d *deferred) {
 	for _, schema := range p.hub.schemas {
-		if p.opts.enabled(schema) {
+		if p.opts.enabled(schema) && p.playable(schema) {
 			p.registerOne(schema, now)
 		}
 	}
@@ -266,6 +267,17 @@ func (p *publication) serveWaiters() {
 	for w := range p.live.waiters {
 		w.serve(p)
 	}
+}
+
+// playable says that a format of a schema carries a track that is ready.
+func (p *publication) playable(schema string) bool {
+	tracks := p.program().Tracks
+	for _, f := range p.hub.formats {
+		if f.Schema == schema && (f.Carries == nil || slices.ContainsFunc(tracks, f.Carries)) {
+			return true
+		}
+	}
+	return false
 }
 
 // enabled says whether the options allow a schema. Schemas that they don't name are always allowed.

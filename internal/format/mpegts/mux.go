@@ -160,6 +160,8 @@ func (m *Muxer) Size(f *media.Frame) int {
 	packets := 1
 	if f.Key {
 		n += len(p.sets)
+	}
+	if m.due(f) {
 		packets += 2
 	}
 	return (packets + (n+PacketSize-5)/(PacketSize-4)) * PacketSize
@@ -180,7 +182,7 @@ func (m *Muxer) Append(dst []byte, f *media.Frame) []byte {
 	if len(m.es) == 0 {
 		return dst
 	}
-	if !m.tabled || f.Key || f.DTS-m.tablesAt >= tableEvery || f.DTS < m.tablesAt-tableEvery {
+	if m.due(f) {
 		dst = m.AppendTables(dst)
 		m.tabled, m.tablesAt = true, f.DTS
 	}
@@ -192,6 +194,11 @@ func (m *Muxer) Append(dst []byte, f *media.Frame) []byte {
 		m.clocked, m.pcrAt = true, f.DTS
 	}
 	return p.packetise(dst, m.es, f, pcr)
+}
+
+// due says that tables go before f.
+func (m *Muxer) due(f *media.Frame) bool {
+	return !m.tabled || f.Key || (f.DTS-m.tablesAt).Abs() >= tableEvery
 }
 
 // appendClock appends a packet that has nothing but a PCR.
