@@ -3,6 +3,7 @@ package demo
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hookline/hookline/event"
@@ -13,8 +14,8 @@ import (
 // keyPrefix makes the stream key of "app/stream".
 const keyPrefix = "__defaultVhost__/"
 
-// schema is the only one that is registered for what is published here.
-const schema = "rtmp"
+// schemas are those that are registered for what is published here, in their order.
+func schemas() []string { return []string{"rtmp", "ts", "fmp4"} }
 
 // enoughMessages is the number of messages by which metadata, configuration and a frame of both tracks are sent.
 const enoughMessages = 5
@@ -149,7 +150,7 @@ func (r rule) apply(attempts []pubtool.Publication, seen func(ordercheck.Fact) b
 		}
 		o.refused++
 		n := named(&attempts[i])
-		for _, f := range []ordercheck.Fact{n.register(), n.report(), n.unregister(), n.ended()} {
+		for _, f := range slices.Concat(n.registers(), []ordercheck.Fact{n.report()}, n.unregisters(), []ordercheck.Fact{n.ended()}) {
 			if seen(f) {
 				o.unexpected = append(o.unexpected, f)
 			}
@@ -167,12 +168,22 @@ func (r rule) of(p *publication, seen func(ordercheck.Fact) bool) (facts []raise
 		registered = registered || !p.doubtful && r.registered(&p.sessions[i])
 	}
 	certain = begun && registered
-	shown := seen(n.register()) || seen(n.unregister())
-	registered = registered || shown
+	// What is shown of one schema says nothing of the others: the crash may have come between them.
+	on, off := n.registers(), n.unregisters()
+	if !registered {
+		hidden := func(f ordercheck.Fact) bool {
+			_, schema, _ := strings.Cut(f.What, ":")
+			return !seen(n.fact(f.Type, "register:"+schema)) && !seen(n.fact(f.Type, "unregister:"+schema))
+		}
+		on, off = slices.DeleteFunc(on, hidden), slices.DeleteFunc(off, hidden)
+	}
+	registered = registered || len(on) > 0
 	begun = begun || registered || seen(n.ended())
 
 	if registered {
-		facts = append(facts, raised{fact: n.register(), at: first.Accepted})
+		for _, f := range on {
+			facts = append(facts, raised{fact: f, at: first.Accepted})
+		}
 	}
 	for i := range p.sessions {
 		s := &p.sessions[i]
@@ -187,7 +198,9 @@ func (r rule) of(p *publication, seen func(ordercheck.Fact) bool) (facts []raise
 		return facts, certain
 	}
 	if registered {
-		facts = append(facts, raised{n.unregister(), end, byCrash})
+		for _, f := range off {
+			facts = append(facts, raised{f, end, byCrash})
+		}
 	}
 	if begun {
 		facts = append(facts, raised{n.ended(), end, byCrash})
@@ -237,13 +250,22 @@ func (n name) fact(t event.Type, what string) ordercheck.Fact {
 	return ordercheck.Fact{Stream: n.stream, Params: n.params, Type: t, What: what}
 }
 
-func (n name) register() ordercheck.Fact {
-	return n.fact(event.OnStreamChanged, "register:"+schema)
+// changes are the registers, or the unregisters, of all schemas.
+func (n name) changes(word string) (facts []ordercheck.Fact) {
+	for _, s := range schemas() {
+		facts = append(facts, n.fact(event.OnStreamChanged, word+":"+s))
+	}
+	return facts
 }
 
-func (n name) unregister() ordercheck.Fact {
-	return n.fact(event.OnStreamChanged, "unregister:"+schema)
+func (n name) registers() []ordercheck.Fact { return n.changes("register") }
+
+func (n name) unregisters() []ordercheck.Fact {
+	facts := n.changes("unregister")
+	slices.Reverse(facts)
+	return facts
 }
+
 func (n name) report() ordercheck.Fact { return n.fact(event.OnFlowReport, "publisher") }
 func (n name) ended() ordercheck.Fact  { return n.fact(event.OnPublicationEnded, "") }
 

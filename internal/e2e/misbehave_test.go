@@ -197,11 +197,13 @@ func TestGone(t *testing.T) {
 	t.Parallel()
 	s, r := serve(t)
 	r.setAnswer(on(event.OnStreamChanged, reply{status: 410}))
+	notices := slices.Repeat([]string{"event_gap gone"}, len(schemas()))
+	story := slices.Concat(notices, []string{"publisher"}, notices, []string{"publication_ended unpublish"})
 	life(t, s, r, "a")
-	r.expectStory("a", "event_gap gone", "publisher", "event_gap gone", "publication_ended unpublish")
+	r.expectStory("a", story...)
 	before := len(r.await("a register", 1, register))
 	life(t, s, r, "b")
-	r.expectStory("b", "event_gap gone", "publisher", "event_gap gone", "publication_ended unpublish")
+	r.expectStory("b", story...)
 	if n := len(r.await("a register", 1, register)); n != before {
 		t.Errorf("the URL was called %d times", n)
 	}

@@ -72,7 +72,7 @@ func TestStopWithBacklog(t *testing.T) {
 	})
 	for _, name := range []string{"a", "b"} {
 		publish(t, s.rtmpURL(name)).keep(t)
-		r.accept(event.OnStreamChanged, name, register)
+		r.accept(event.OnStreamChanged, name, registerOf("fmp4")) // the last
 	}
 	away.Store(true)
 	s.stop()
