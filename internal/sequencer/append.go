@@ -106,6 +106,7 @@ func (s *Sequencer) durable(r *journal.Record) {
 	sh := s.shardOf(r.Key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	sh.writtenLocked()
 	ks := sh.keys[r.Key]
 	if ks == nil {
 		return

@@ -32,9 +32,11 @@ type livePublication struct {
 	Stream      fact.Stream `json:"stream"` // after stream_replace
 	Params      string      `json:"params"`
 	OriginType  int         `json:"originType"`
+	Protocol    string      `json:"protocol,omitempty"`
+	Publisher   fact.Client `json:"publisher,omitzero"`
 	Start       int64       `json:"start"`   // Unix ms
-	Schemas     []string    `json:"schemas"` // registered now, in order
-	All         []string    `json:"all"`     // ever registered, in order
+	Schemas     []string    `json:"schemas"` // registered now, in order; replaced, never changed: snapshots share it
+	All         []string    `json:"all"`     // ever registered, in order; likewise
 	// Recordings are the files that were reported, and Omitted counts those before them.
 	Recordings []fact.Recording `json:"recordings,omitempty"`
 	Omitted    int              `json:"omitted,omitempty"`
@@ -52,21 +54,22 @@ func (sh *shard) liveLocked(meta fact.Meta, f fact.Fact) []journal.Op {
 	case *fact.PublicationStarted:
 		lp = &livePublication{
 			Publication: f.Publication, Stream: f.Live, Params: f.Params, OriginType: f.OriginType, Start: f.Start,
+			Protocol: f.Protocol, Publisher: f.Client,
 		}
 		sh.live[meta.Publication] = lp
 	case *fact.Registered:
 		if lp == nil {
 			return nil
 		}
-		lp.Schemas = append(lp.Schemas, f.Schema)
+		lp.Schemas = with(lp.Schemas, f.Schema)
 		if !slices.Contains(lp.All, f.Schema) {
-			lp.All = append(lp.All, f.Schema)
+			lp.All = with(lp.All, f.Schema)
 		}
 	case *fact.Unregistered:
 		if lp == nil {
 			return nil
 		}
-		lp.Schemas = slices.DeleteFunc(lp.Schemas, func(s string) bool { return s == f.Schema })
+		lp.Schemas = slices.DeleteFunc(slices.Clone(lp.Schemas), func(s string) bool { return s == f.Schema })
 	case *fact.Recorded:
 		if lp == nil {
 			return nil
@@ -84,6 +87,9 @@ func (sh *shard) liveLocked(meta fact.Meta, f fact.Fact) []journal.Op {
 	}
 	return []journal.Op{{Key: stateLive + meta.Publication, Value: v}}
 }
+
+// with returns a new slice that ends with v.
+func with(s []string, v string) []string { return append(s[:len(s):len(s)], v) }
 
 // restore reads identity, reservation and live set, and decides about the epoch.
 func (s *Sequencer) restore() error {

@@ -100,6 +100,9 @@ type shard struct {
 	queue     []queued // raised, not yet taken by the appender
 	evictions uint64   // how often a key was forgotten, see load
 	shedKeys  map[string]struct{}
+	raised    uint64 // events queued in this run
+	written   uint64 // those of them that are durable
+	waiters   []shardWaiter
 }
 
 type queued struct {
@@ -302,6 +305,7 @@ func (s *Sequencer) RaiseBody(meta fact.Meta, schema string, body []byte, f fact
 		ops = sh.liveLocked(meta, f)
 	}
 	sh.queue = append(sh.queue, queued{r, ops})
+	sh.raised++
 	sh.mu.Unlock()
 	s.pending.Add(1)
 	s.raised.Add(1)

@@ -41,6 +41,7 @@ func (s *Sequencer) nameGapLocked(sh *shard, ks *keyState, key string) {
 	}
 	r := s.recordLocked(ks, f.Meta(), "", body)
 	sh.queue = append(sh.queue, queued{record: r})
+	sh.raised++
 	s.pending.Add(1)
 	s.raised.Add(1)
 }
