@@ -93,8 +93,10 @@ type Deps struct {
 	// /api/v1. Optional: without it there is nothing to change.
 	Platform Platform
 	// Attempts is what is remembered of requests to receivers. Optional.
-	Attempts  *attempts.Log
-	Readiness *Readiness
+	Attempts *attempts.Log
+	// Operations is behind snapshot, gaps, queues, retention and backups. Optional.
+	Operations Operations
+	Readiness  *Readiness
 	// Metrics is optional: without it there is no /metrics.
 	Metrics *Metrics
 	Version Version

@@ -153,6 +153,7 @@ type page struct {
 	more    bool   // there may be something
 	back    bool   // newest first
 	gap     *positionGap
+	epoch   int64 // of the last record that was looked at, 0 when there was none
 }
 
 // take looks at a record and says whether to go on.
@@ -170,6 +171,7 @@ func (p *page) take(r *journal.Record) bool {
 		p.bytes += len(r.Body)
 	}
 	p.scanned++
+	p.epoch = r.Epoch
 	if p.cursor = r.Position + 1; p.back {
 		p.cursor = r.Position
 	}
@@ -299,7 +301,7 @@ func (c *v1Call) getEvent() error {
 	}
 	views := []eventView{eventOf(rec)}
 	c.attach(rec.Key, []*journal.Record{rec}, views, true)
-	return c.answer(http.StatusOK, views[0])
+	return c.answerTagged(views[0])
 }
 
 // find looks an id up. It ends with the hook_index in hexadecimal, by which the log is nearly sorted.

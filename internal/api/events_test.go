@@ -72,7 +72,9 @@ func TestListEvents(t *testing.T) {
 		{"limit=10&cursor=51", span(51, 60, 1), 61, false},
 		{"limit=10&cursor=52", span(52, 60, 1), 61, false},
 		{"cursor=61", nil, 61, false},
-		{"cursor=9223372036854775807", nil, 9223372036854775807, false},
+		{"cursor=9223372036854775807", span(1, 60, 1), 61, false}, // with a gap: it is another journal
+		{"cursor=61&epoch=7", nil, 61, false},
+		{"limit=1&cursor=61&epoch=6", []int{1}, 2, true}, // likewise
 		{"stream=v/a/1", span(2, 60, 3), 60, false},
 		{"stream=v/a/1&limit=3", []int{2, 5, 8}, 9, true},
 		{"stream=v/a/1&limit=3&cursor=9", []int{11, 14, 17}, 18, true},

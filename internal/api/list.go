@@ -16,12 +16,20 @@ type positionGap struct {
 	Reason string `json:"reason"`
 }
 
+// Reasons of a positionGap.
+const (
+	gapRetention = "retention"
+	gapReset     = "reset"
+)
+
 // eventPage is the answer to a list of events.
 type eventPage struct {
-	Events []eventView  `json:"events"`
-	Cursor uint64       `json:"cursor"`
-	More   bool         `json:"more"`
-	Gap    *positionGap `json:"gap,omitempty"`
+	Events []eventView `json:"events"`
+	Cursor uint64      `json:"cursor"`
+	More   bool        `json:"more"`
+	// Epoch goes with Cursor: given back with it, it tells whether the journal is still the one that was read.
+	Epoch int64        `json:"epoch,omitempty"`
+	Gap   *positionGap `json:"gap,omitempty"`
 }
 
 // listEvents lists events in the order of the journal, or the newest first. An answer has the cursor at which to go on,
@@ -39,6 +47,10 @@ func (c *v1Call) listEvents() error {
 		return err
 	}
 	from, err := number(c.query, "cursor", 0)
+	if err != nil {
+		return err
+	}
+	epoch, err := number(c.query, "epoch", 0)
 	if err != nil {
 		return err
 	}
@@ -60,38 +72,42 @@ func (c *v1Call) listEvents() error {
 		p.back = true
 		err = c.api.scanBack(c.r, p, from)
 	case wait > 0:
-		p, err = c.poll(&f, from, n, wait)
+		p, err = c.poll(&f, from, int64(epoch), n, wait)
 	default:
-		p, err = c.api.scan(c.r, &f, from, n)
+		p, err = c.api.scan(c.r, &f, from, int64(epoch), n)
+	}
+	if err == nil && !back {
+		err = c.api.tellEpoch(p)
 	}
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, eventPage{Events: p.events, Cursor: p.cursor, More: p.more, Gap: p.gap})
+	return c.answer(http.StatusOK, eventPage{Events: p.events, Cursor: p.cursor, More: p.more, Epoch: p.epoch, Gap: p.gap})
 }
 
 func newPage(f *eventFilter, n int) *page {
 	return &page{f: f, limit: n, events: []eventView{}, deadline: time.Now().Add(scanTime)}
 }
 
-// scan collects a page on from a position, 0 for the beginning.
-func (a *API) scan(r *http.Request, f *eventFilter, from uint64, n int) (*page, error) {
+// scan collects a page on from a position, 0 for the beginning. epoch is that of the record before it, 0 when the client
+// does not know.
+func (a *API) scan(r *http.Request, f *eventFilter, from uint64, epoch int64, n int) (*page, error) {
 	p := newPage(f, n)
-	info := a.deps.Journal.Info()
-	switch {
-	case from > info.Last+1:
-		p.gap = &positionGap{info.Last + 1, from - 1, "reset"}
-	case from > 0 && from < info.First && !f.byStream:
-		p.gap = &positionGap{from, info.First - 1, "retention"}
+	var err error
+	if from, p.gap, err = a.resume(from, epoch); err != nil {
+		return nil, err
 	}
 	if f.byStream {
+		if p.gap != nil && p.gap.Reason == gapRetention {
+			p.gap = nil // nobody knows whether the stream had events there
+		}
 		return p, a.scanKey(r, p, from)
 	}
 	return p, a.scanLog(r, p, from)
 }
 
 // poll collects a page; when that would be empty it waits for an event.
-func (c *v1Call) poll(f *eventFilter, from uint64, n int, wait time.Duration) (*page, error) {
+func (c *v1Call) poll(f *eventFilter, from uint64, epoch int64, n int, wait time.Duration) (*page, error) {
 	leave, err := c.enter(c.api.waiters, "too many requests wait for events")
 	if err != nil {
 		return nil, err
@@ -103,14 +119,14 @@ func (c *v1Call) poll(f *eventFilter, from uint64, n int, wait time.Duration) (*
 	defer timer.Stop()
 	for {
 		seen := c.api.deps.Journal.Info().Last
-		p, err := c.api.scan(c.r, f, from, n)
+		p, err := c.api.scan(c.r, f, from, epoch, n)
 		if err != nil || len(p.events) > 0 || p.more || p.gap != nil {
 			return p, err
 		}
 		seen, some := c.await(f, seen, timer.C)
-		from = max(p.cursor, seen+1)
+		from, epoch = max(p.cursor, seen+1), 0
 		if !some {
-			p.cursor = from
+			p.cursor, p.epoch = from, 0
 			return p, nil
 		}
 	}

@@ -174,6 +174,7 @@ func TestOpenAPIRoutes(t *testing.T) {
 func TestOpenAPIAnswers(t *testing.T) {
 	d := readDocument(t)
 	w, _ := withPlatform(t)
+	w.api.deps.Operations = &fakeOperations{}
 	done := map[string]bool{}
 	for _, c := range []struct{ op, method, path, target, body string }{
 		{"openapi", "get", "/openapi.json", "/openapi.json", ""},
@@ -186,6 +187,17 @@ func TestOpenAPIAnswers(t *testing.T) {
 		{"listAttempts", "get", "/attempts", "/attempts?result=failed", ""},
 		{"listAttempts", "get", "/attempts", "/attempts?result=x", ""},
 		{"journal", "get", "/journal", "/journal", ""},
+		{"snapshot", "get", "/snapshot", "/snapshot?limit=1", ""},
+		{"snapshot", "get", "/snapshot", "/snapshot", ""},
+		{"snapshot", "get", "/snapshot", "/snapshot?cursor=x", ""},
+		{"listGaps", "get", "/gaps", "/gaps", ""},
+		{"queues", "get", "/queues", "/queues", ""},
+		{"makeBackup", "post", "/backups", "/backups", `{"name":"b1"}`},
+		{"makeBackup", "post", "/backups", "/backups", `{"name":"b1"}`},
+		{"makeBackup", "post", "/backups", "/backups", `{"name":"../b1"}`},
+		{"listBackups", "get", "/backups", "/backups", ""},
+		{"removeBackup", "delete", "/backups/{name}", "/backups/b1", ""},
+		{"removeBackup", "delete", "/backups/{name}", "/backups/b1", ""},
 		{"listEndpoints", "get", "/endpoints", "/endpoints", ""},
 		{"getEndpoint", "get", "/endpoints/{name}", "/endpoints/ops", ""},
 		{"pauseEndpoint", "post", "/endpoints/{name}/pause", "/endpoints/ops/pause", ""},

@@ -23,6 +23,7 @@ const (
 	ProblemBusy         = "too_many_event_streams"
 	ProblemStopping     = "stopping"
 	ProblemJournal      = "journal_unavailable"
+	ProblemRestarted    = "snapshot_restarted"
 	ProblemConflict     = "conflict"
 	ProblemBody         = "invalid_body"
 	ProblemMedia        = "unsupported_media_type"

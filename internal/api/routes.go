@@ -17,7 +17,9 @@ type v1Route struct {
 	action string
 	// platform says that the route needs Deps.Platform.
 	platform bool
-	handle   func(*v1Call) error
+	// operations says that the route needs Deps.Operations.
+	operations bool
+	handle     func(*v1Call) error
 }
 
 // filterParams are the parameters that select events.
@@ -31,8 +33,8 @@ func v1Routes() []v1Route {
 	page := []string{"limit", "cursor"}
 	return []v1Route{
 		{method: get, pattern: "openapi.json", handle: (*v1Call).openAPI},
-		{method: get, pattern: "events/stream", params: filterParams(), handle: (*v1Call).streamEvents},
-		{method: get, pattern: "events", params: filterParams("limit", "order", "wait"), handle: (*v1Call).listEvents},
+		{method: get, pattern: "events/stream", params: filterParams("epoch"), handle: (*v1Call).streamEvents},
+		{method: get, pattern: "events", params: filterParams("epoch", "limit", "order", "wait"), handle: (*v1Call).listEvents},
 		{method: get, pattern: "events/{id}", handle: (*v1Call).getEvent},
 		{method: get, pattern: "streams/{stream...}/timeline", params: page, handle: (*v1Call).timeline},
 		{
@@ -40,6 +42,18 @@ func v1Routes() []v1Route {
 			handle: (*v1Call).listAttempts,
 		},
 		{method: get, pattern: "journal", handle: (*v1Call).journalState},
+
+		{method: get, pattern: "snapshot", params: page, operations: true, handle: (*v1Call).snapshot},
+		{
+			method: get, pattern: "gaps", params: []string{"endpoint", "stream", "limit", "cursor"}, operations: true,
+			handle: (*v1Call).listGaps,
+		},
+		{method: get, pattern: "queues", params: page, operations: true, handle: (*v1Call).queues},
+		{method: get, pattern: "backups", operations: true, handle: (*v1Call).listBackups},
+		{method: post, pattern: "backups", action: "backup.make", operations: true, handle: (*v1Call).backup},
+		{
+			method: del, pattern: "backups/{name}", action: "backup.remove", operations: true, handle: (*v1Call).removeBackup,
+		},
 
 		{method: get, pattern: "endpoints", handle: (*v1Call).listEndpoints},
 		{method: get, pattern: "endpoints/{name}", platform: true, handle: (*v1Call).getEndpoint},
@@ -76,7 +90,7 @@ func v1Routes() []v1Route {
 func (a *API) routeV1(method, path string) (found *v1Route, values, methods []string) {
 	for i := range a.v1 {
 		route := &a.v1[i]
-		if route.platform && a.deps.Platform == nil {
+		if route.platform && a.deps.Platform == nil || route.operations && a.deps.Operations == nil {
 			continue
 		}
 		v, ok := matchPath(route.pattern, path)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hookline/hookline/internal/journal"
@@ -20,12 +21,12 @@ const (
 // streamEvents serves server-sent events (the HTML standard, section 9.2): what is journaled from now on, or behind
 // Last-Event-ID, or from the parameter cursor on.
 //
-// A message's id is its position and its data an event as in the list. A message of type "gap" says that the client
-// misses something: {"from":n,"to":m,"reason":"retention"}, positions which the journal has no more; or reason "reset"
-// when the id is of another journal, which is then sent from its beginning.
+// A message's id is its epoch and its position, as 1767319445678-42, and its data an event as in the list. A message of
+// type "gap" says that the client misses something: {"from":n,"to":m,"reason":"retention"}, positions which the journal
+// has no more; or reason "reset" when the journal is not the one that the client has read (see resume).
 func (c *v1Call) streamEvents() error {
 	a, w, r := c.api, c.w, c.r
-	f, from, err := a.tailStart(r, c.query)
+	f, from, gap, err := a.tailStart(r, c.query)
 	if err != nil {
 		return err
 	}
@@ -42,6 +43,10 @@ func (c *v1Call) streamEvents() error {
 		return nil
 	}
 	t := &tail{api: a, w: w, rc: http.NewResponseController(w), f: f, next: from}
+	t.buf.WriteString(": hookline\n\n")
+	if gap != nil {
+		t.gap(*gap)
+	}
 	if err := t.run(r.Context()); err != nil {
 		a.log.DebugContext(r.Context(), "event stream ended", "peer", r.RemoteAddr, "err", err)
 	}
@@ -64,21 +69,34 @@ func (c *v1Call) enter(places chan struct{}, full string) (leave func(), err err
 	}
 }
 
-// tailStart reads the filter and the position at which a stream begins.
-func (a *API) tailStart(r *http.Request, q url.Values) (f eventFilter, from uint64, err error) {
+// tailStart reads the filter and the position at which a stream begins, and what the client misses before it.
+func (a *API) tailStart(r *http.Request, q url.Values) (f eventFilter, from uint64, gap *positionGap, err error) {
 	if f, err = newEventFilter(q); err != nil {
-		return f, 0, err
+		return f, 0, nil, err
 	}
-	info := a.deps.Journal.Info()
-	from, err = number(q, "cursor", info.Last+1)
-	if id := r.Header.Get("Last-Event-ID"); id != "" && err == nil {
-		seen, bad := strconv.ParseUint(id, 10, 63)
-		if bad != nil {
-			return f, 0, &badParameter{"Last-Event-ID", "a position"}
+	if from, err = number(q, "cursor", a.deps.Journal.Info().Last+1); err != nil {
+		return f, 0, nil, err
+	}
+	epoch, err := number(q, "epoch", 0)
+	if err != nil {
+		return f, 0, nil, err
+	}
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		of, position, ok := strings.Cut(id, "-")
+		if !ok { // a position alone
+			of, position = "0", id
+		}
+		seen, bad := strconv.ParseUint(position, 10, 63)
+		if epoch, err = strconv.ParseUint(of, 10, 63); bad != nil || err != nil {
+			return f, 0, nil, &badParameter{"Last-Event-ID", "the id of a message"}
 		}
 		from = seen + 1
 	}
-	return f, max(from, 1), err
+	from, gap, err = a.resume(from, int64(epoch))
+	if gap != nil && gap.Reason == gapRetention {
+		gap = nil // found when it is read
+	}
+	return f, max(from, 1), gap, err
 }
 
 // tail is one event stream. It is used by one goroutine.
@@ -93,11 +111,6 @@ type tail struct {
 
 // run writes until the client leaves, is too slow, or the API is closed.
 func (t *tail) run(ctx context.Context) error {
-	t.buf.WriteString(": hookline\n\n")
-	if info := t.api.deps.Journal.Info(); t.next > info.Last+1 {
-		t.gap(info.Last+1, t.next-1, "reset")
-		t.next = max(info.First, 1)
-	}
 	if err := t.flush(); err != nil {
 		return err
 	}
@@ -141,7 +154,7 @@ func (t *tail) advance() (<-chan struct{}, error) {
 		}
 	}
 	if first := recs[0].Position; first > t.next {
-		t.gap(t.next, first-1, "retention")
+		t.gap(positionGap{t.next, first - 1, gapRetention})
 	}
 	for _, r := range recs {
 		t.next = r.Position + 1
@@ -167,6 +180,8 @@ func (t *tail) message(r *journal.Record) error {
 		return err
 	}
 	t.buf.WriteString("id: ")
+	t.buf.WriteString(strconv.FormatInt(r.Epoch, 10))
+	t.buf.WriteByte('-')
 	t.buf.WriteString(strconv.FormatUint(r.Position, 10))
 	t.buf.WriteString("\ndata: ")
 	t.buf.Write(b)
@@ -174,12 +189,14 @@ func (t *tail) message(r *journal.Record) error {
 	return nil
 }
 
-func (t *tail) gap(from, to uint64, reason string) {
-	t.buf.WriteString(`event: gap` + "\n" + `data: {"from":`)
-	t.buf.WriteString(strconv.FormatUint(from, 10))
-	t.buf.WriteString(`,"to":`)
-	t.buf.WriteString(strconv.FormatUint(to, 10))
-	t.buf.WriteString(`,"reason":"` + reason + "\"}\n\n")
+func (t *tail) gap(g positionGap) {
+	b, err := marshal(g)
+	if err != nil { // two numbers and a word
+		return
+	}
+	t.buf.WriteString("event: gap\ndata: ")
+	t.buf.Write(b)
+	t.buf.WriteString("\n\n")
 }
 
 // flush sends what was appended. A client that does not take it in time is cut.

@@ -123,19 +123,19 @@ func TestTail(t *testing.T) {
 	w, base := filled(t)
 	_, addr := w.listen(ServerConfig{}, w.api)
 	live := subscribe(t, addr, "/stream", "")
-	resumed := subscribe(t, addr, "?type=on_flow_report&stream=v/a/1", "55")
+	resumed := subscribe(t, addr, "?type=on_flow_report&stream=v/a/1", "7-55")
 	started := subscribe(t, addr, "?cursor=60", "")
-	if m := resumed.next(); m.id != "56" || m.event != "" {
+	if m := resumed.next(); m.id != "7-56" || m.event != "" {
 		t.Errorf("resumed: %v", m)
 	}
-	if m := started.next(); m.id != "60" {
+	if m := started.next(); m.id != "7-60" {
 		t.Errorf("started: %v", m)
 	}
 	w.raise(record("v/a/1", 21, 500, event.OnFlowReport, base.Add(time.Minute)))
 	for name, s := range map[string]*subscription{"live": live, "resumed": resumed, "started": started} {
 		m := s.next()
 		var e map[string]any
-		if err := json.Unmarshal([]byte(m.data), &e); err != nil || m.id != "61" || e["id"] != "inc-1f4" || e["position"] != 61.0 {
+		if err := json.Unmarshal([]byte(m.data), &e); err != nil || m.id != "7-61" || e["id"] != "inc-1f4" || e["position"] != 61.0 {
 			t.Errorf("%s: %v %v", name, m, err)
 		}
 	}
@@ -152,14 +152,14 @@ func TestTailGaps(t *testing.T) {
 	if m := s.next(); m.event != "gap" || m.data != `{"from":5,"to":10,"reason":"retention"}` || m.id != "" {
 		t.Errorf("%v", m)
 	}
-	if m := s.next(); m.id != "11" {
+	if m := s.next(); m.id != "7-11" {
 		t.Errorf("%v", m)
 	}
 	s = subscribe(t, addr, "", "900") // greeting and gap come together
 	if m := s.next(); m.event != "gap" || m.data != `{"from":61,"to":900,"reason":"reset"}` {
 		t.Errorf("%v", m)
 	}
-	if m := s.next(); m.id != "11" {
+	if m := s.next(); m.id != "7-11" {
 		t.Errorf("%v", m)
 	}
 }
@@ -198,9 +198,9 @@ func TestTailResume(t *testing.T) {
 			for n := 1; n <= total; n++ {
 				if n%(101+i*50) == 0 {
 					s.close()
-					s = subscribe(t, addr, "", strconv.Itoa(n-1))
+					s = subscribe(t, addr, "", "7-"+strconv.Itoa(n-1))
 				}
-				if m := s.next(); m.id != strconv.Itoa(n) {
+				if m := s.next(); m.id != "7-"+strconv.Itoa(n) {
 					t.Errorf("reader %d: %v, want %d", i, m, n)
 					return
 				}

@@ -2,6 +2,8 @@ package api
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -149,6 +151,8 @@ func (c *v1Call) fail(err error) {
 		a.problem(c.w, refused.status, refused.code, refused.detail)
 	case errors.Is(err, ErrNoEndpoint):
 		a.problem(c.w, http.StatusNotFound, ProblemNotFound, "there is no endpoint of this name")
+	case errors.Is(err, ErrNoBackup):
+		a.problem(c.w, http.StatusNotFound, ProblemNotFound, "there is no backup of this name")
 	case errors.Is(err, ErrNoReplay):
 		a.problem(c.w, http.StatusNotFound, ProblemNotFound, "there is no replay of this id")
 	case errors.Is(err, delivery.ErrNoDeadLetter):
@@ -167,6 +171,25 @@ func (c *v1Call) fail(err error) {
 func (c *v1Call) answer(status int, v any) error {
 	c.api.plain(c.w, status, v)
 	return nil
+}
+
+// answerTagged is answer with an ETag, for what clients ask for again and again. Who has it gets 304.
+func (c *v1Call) answerTagged(v any) error {
+	b, err := marshal(v)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(b)
+	tag := `"` + hex.EncodeToString(sum[:12]) + `"`
+	c.w.Header().Set("ETag", tag)
+	c.w.Header().Set("Cache-Control", "no-cache")
+	for has := range strings.SplitSeq(c.r.Header.Get("If-None-Match"), ",") {
+		if has = strings.TrimPrefix(strings.TrimSpace(has), "W/"); has == tag {
+			c.w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+	}
+	return c.answer(http.StatusOK, v)
 }
 
 // maxRequest bounds the body of a request to /api/v1, in bytes; http.maxReqSize may be less.

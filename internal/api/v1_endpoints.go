@@ -159,7 +159,7 @@ func (c *v1Call) listEndpoints() error {
 	for _, e := range c.api.endpoints() {
 		views = append(views, viewEndpoint(&e))
 	}
-	return c.answer(http.StatusOK, map[string]any{"endpoints": views})
+	return c.answerTagged(map[string]any{"endpoints": views})
 }
 
 func (c *v1Call) getEndpoint() error {

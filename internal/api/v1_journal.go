@@ -16,9 +16,11 @@ type journalView struct {
 	Events  uint64    `json:"events"`
 	Bytes   uint64    `json:"bytes"`
 	// Oldest and Newest are the times of the first and the last event.
-	Oldest    *time.Time  `json:"oldest,omitempty"`
-	Newest    *time.Time  `json:"newest,omitempty"`
-	Endpoints []queueView `json:"endpoints"`
+	Oldest *time.Time `json:"oldest,omitempty"`
+	Newest *time.Time `json:"newest,omitempty"`
+	// Retention is absent when nobody knows it.
+	Retention *retentionView `json:"retention,omitempty"`
+	Endpoints []queueView    `json:"endpoints"`
 }
 
 // queueView is what one endpoint is still owed.
@@ -61,6 +63,9 @@ func (c *v1Call) journalState() error {
 		if v.Newest, err = at(info.Last); err != nil {
 			return err
 		}
+	}
+	if v.Retention, err = c.retention(info, v.Oldest); err != nil {
+		return err
 	}
 	for _, e := range c.api.endpoints() {
 		q := queueView{Name: e.Name, State: e.State, Floor: e.Stats.Floor, Lag: lag(&e.Stats), Parked: e.Stats.Parked}

@@ -39,7 +39,7 @@ func (s *Server) openWeb() error {
 		Settings: func() api.Settings { return settings(s.store.Config()) },
 		Allowed:  func(a netip.Addr) bool { return s.store.Config().HTTP.AllowIPRange.Contains(a) },
 		Config:   configStore{s.store}, Hub: s.hub, Sessions: s.web.sessions, Journal: s.journal, Broadcaster: s.web.tail,
-		Platform: newPlatform(s.eps), Endpoints: s.eps.stats,
+		Platform: newPlatform(s.eps), Operations: &operations{Sequencer: s.seq, s: s}, Endpoints: s.eps.stats,
 		DeadLetters: func(name string) ([]delivery.DeadLetter, error) { return delivery.ReadDeadLetters(s.journal, name) },
 		Attempts:    s.web.attempts,
 		Readiness:   s.web.ready, Metrics: s.web.metrics, Version: buildVersion(s.opt.Version),
