@@ -8,7 +8,7 @@ import (
 )
 
 // backupName keeps a name of a backup from leading elsewhere.
-var backupName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`) //nolint:gochecknoglobals // compiled once
+var backupName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
 
 // listBackups lists copies by name.
 func (c *v1Call) listBackups() error {

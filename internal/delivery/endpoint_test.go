@@ -263,6 +263,12 @@ func TestParking(t *testing.T) {
 			if st.Parked != 1 || st.Held > 16 {
 				t.Errorf("%+v", st)
 			}
+			if d, err := r.ep.Depth(10000); err != nil || d.Events != 300 || d.Bytes == 0 || !d.Exact || d.Oldest.IsZero() {
+				t.Errorf("depth %+v %v", d, err)
+			}
+			if d, err := r.ep.Depth(100); err != nil || d.Exact || d.Events == 0 || d.Events > 100 || d.Looked > 101 {
+				t.Errorf("depth of a part %+v %v", d, err)
+			}
 			if crash {
 				time.Sleep(time.Second)
 				r.crash()
@@ -469,6 +475,10 @@ func TestExpire(t *testing.T) {
 		if _, err := r.mem.Trim(before); err != nil {
 			t.Fatal(err)
 		}
+		gaps, err := delivery.ReadGaps(r.mem, "")
+		if err != nil || len(gaps) != 2 || gaps[0].Stream != key("parked") || gaps[0].Gap.To != 100 || gaps[1].Gap.Count != 3 {
+			t.Errorf("gaps %+v %v", gaps, err)
+		}
 		r.recv.do(func() { bad = false })
 		r.raise("parked", 1)
 		r.raise("waits", 1)
@@ -480,6 +490,12 @@ func TestExpire(t *testing.T) {
 		}
 		if st := r.ep.Stats(); st.Floor != st.Tail || st.Parked != 0 {
 			t.Errorf("%+v", st)
+		}
+		if d, err := r.ep.Depth(10000); err != nil || d != (delivery.Depth{Exact: true}) {
+			t.Errorf("depth %+v %v", d, err)
+		}
+		if gaps, err := delivery.ReadGaps(r.mem, "hook"); err != nil || len(gaps) != 0 {
+			t.Errorf("gaps %+v %v", gaps, err)
 		}
 	})
 }

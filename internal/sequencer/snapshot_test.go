@@ -27,7 +27,7 @@ func (l liveSet) apply(r *journal.Record) {
 	if schemas == nil {
 		schemas = map[string]bool{}
 	}
-	switch r.Type {
+	switch r.Type { //nolint:exhaustive // the others change nothing
 	case event.OnPublish:
 		l[r.Publication] = schemas
 	case event.OnStreamChanged:
@@ -114,7 +114,7 @@ func snapshots(t *testing.T, seed uint64) (all []*taken, log []*journal.Record) 
 	source, id := "a", 0
 	for range 1 + some(4) {
 		s, _ := open(t, mem, func(c *Config) { c.Source = source })
-		if _, err := s.Compensate(); err != nil {
+		if _, err := s.Compensate(nil); err != nil {
 			t.Fatal(err)
 		}
 		ctx, stop := context.WithCancel(context.Background())
@@ -160,7 +160,7 @@ func snapshots(t *testing.T, seed uint64) (all []*taken, log []*journal.Record) 
 		}
 	}
 	s, _ := open(t, mem, func(c *Config) { c.Source = source })
-	if _, err := s.Compensate(); err != nil {
+	if _, err := s.Compensate(nil); err != nil {
 		t.Fatal(err)
 	}
 	_ = s.Close()
