@@ -320,3 +320,41 @@ func scriptedSink(t *testing.T) string {
 	_, addr := startServer(t, newFakeHub(), Config{})
 	return addr
 }
+
+// FuzzClient: whatever a server sends, a player ends or goes on.
+func FuzzClient(f *testing.F) {
+	ok := func(name string, values ...any) []byte {
+		return appendCommand(nil, csidCommand, 0, defaultChunkSize, name, 0, append([]any{nil}, values...)...)
+	}
+	f.Add(ok("onStatus", status0(levelStatus, codePlayStart)))
+	f.Add(ok("onStatus", status0(levelStatus, codeReconnect, amf.Member{Name: "tcUrl", Value: "//example.com/app"})))
+	f.Add(ok("_error", status0(levelError, "x", amf.Member{Name: "ex", Value: amf.Object{{Name: "redirect", Value: "rtmp://a/b"}}})))
+	f.Add(append(ok("_result", 1.0), appendEvent(nil, eventPingRequest, 7)...))
+	f.Add(w().full(6, 0, 27, TypeAggregate).raw("\x09\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x17\x00\x00\x00\x0c").Bytes())
+	f.Add(appendMessage(nil, 7, Message{Type: TypeDataAMF0, Body: []byte("\x02\x00\x0aonMetaData\x03\x00\x00\x09")}, defaultChunkSize))
+	target, err := parseURL("rtmp://example.com/live/a?x=1")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		for _, serve := range []func(c *Client) error{
+			func(c *Client) error { _, err := c.Read(); return err },
+			func(c *Client) error { return c.await(codePlayStart) },
+			func(c *Client) error { _, err := c.createStream(); return err },
+		} {
+			conn := &script{Reader: strings.NewReader(string(in))}
+			c := &Client{conn: conn, target: target, timeout: time.Second, input: &countingReader{r: conn}, onMove: func(url string) {
+				if _, err := parseURL(url); err != nil {
+					t.Errorf("asked to reconnect to %q: %v", url, err)
+				}
+			}}
+			c.in = newChunkReader(bufio.NewReader(c.input))
+			c.in.media = true
+			for range 1000 {
+				if serve(c) != nil {
+					break
+				}
+			}
+		}
+	})
+}

@@ -197,3 +197,31 @@ func TestMutedPlayer(t *testing.T) {
 		}
 	}
 }
+
+// FuzzSieve: of bytes that are no messages nothing is lost, and what is cut is cut at messages.
+func FuzzSieve(f *testing.F) {
+	for _, b := range wireOf("KA", "C") {
+		if len(b) < 1<<10 {
+			f.Add(b, uint32(muteAudio))
+		}
+	}
+	f.Add(w().full(4, 1<<24-1, 2, TypeAudio).u32(1<<24).raw("\xaf\x01").full(6, 0, 2, TypeVideo).raw("\x27\x01").Bytes(), uint32(mutePause))
+	f.Fuzz(func(t *testing.T, b []byte, m uint32) {
+		var mute atomic.Uint32
+		mute.Store(m)
+		s := sieve{mute: &mute}
+		left, _ := s.pass(net.Buffers{b})
+		n := 0
+		for _, part := range left {
+			n += len(part)
+		}
+		if n > len(b) {
+			t.Fatalf("%d of %d bytes", n, len(b))
+		}
+		mute.Store(0)
+		s.gap = false
+		if left, _ = s.pass(net.Buffers{b}); !bytes.Equal(bytes.Join(left, nil), b) {
+			t.Fatal("bytes are lost of what is all wanted")
+		}
+	})
+}

@@ -124,11 +124,17 @@ func (p *publication) observe(tr *media.Track, now time.Time) (*track, bool) {
 		return t, false
 	}
 	t.seen = tr
-	if t.cur.Codec == tr.Codec && bytes.Equal(t.cur.Config, tr.Config) {
+	if sameForm(t.cur, tr) {
 		return t, false
 	}
 	t.cur = tr
 	return t, true
+}
+
+// sameForm says that frames of both tracks decode alike. Not every codec has a configuration that says all.
+func sameForm(a, b *media.Track) bool {
+	return a.Codec == b.Codec && bytes.Equal(a.Config, b.Config) && a.Width == b.Width && a.Height == b.Height &&
+		a.SampleRate == b.SampleRate && a.Channels == b.Channels
 }
 
 func (t *track) count(f *media.Frame) {

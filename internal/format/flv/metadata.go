@@ -178,7 +178,7 @@ func updated(value []byte, tracks []*media.Track, enhanced bool) []byte {
 		return value
 	}
 	out, err := amf.Append(nil, amf.ECMAArray(u.members))
-	if err != nil || len(out) > 2*maxMetadata {
+	if err != nil || len(out) > maxMetadata || len(u.members) > amf.MaxMembers {
 		return value
 	}
 	return out
@@ -226,23 +226,19 @@ func (u *update) has(name string) bool {
 	return ok
 }
 
-// replace changes a member that is there.
+// replace changes a member that is there, as often as it is.
 func (u *update) replace(name string, value any) {
+	if n, ok := value.(int); ok {
+		value = float64(n)
+	}
 	for i, m := range u.members {
-		if m.Name != name {
+		if m.Name != name || m.Value == value {
 			continue
-		}
-		if n, ok := value.(int); ok {
-			value = float64(n)
-		}
-		if m.Value == value {
-			return
 		}
 		if u.changed = true; !u.own {
 			u.own, u.members = true, slices.Clone(u.members)
 		}
 		u.members[i].Value = value
-		return
 	}
 }
 

@@ -178,6 +178,10 @@ func FuzzParseMetadata(f *testing.F) {
 		if err != nil {
 			return
 		}
+		tracks := []*media.Track{{Codec: media.AV1, Width: 16, Height: 9}, {Codec: media.Opus, SampleRate: 48000, Channels: 2}}
+		if u, err := ParseMetadata(AppendMetadataBody(nil, m.Raw, tracks[:len(body)%3], true)); err != nil || len(body)%3 > 0 && !u.HasVideo {
+			t.Fatalf("updated: %+v, %v", u, err)
+		}
 		again, err := ParseMetadata(AppendMetadataBody(nil, m.Raw, nil, true))
 		if err != nil {
 			t.Fatal(err)
