@@ -21,6 +21,7 @@ import (
 type factLog struct {
 	mu    sync.Mutex
 	types []string
+	began chan *fact.Registered
 	ended chan *fact.PublicationEnded
 }
 
@@ -29,8 +30,12 @@ func (l *factLog) Raise(f fact.Fact) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.types = append(l.types, string(f.Meta().Type))
-	if e, ok := f.(*fact.PublicationEnded); ok {
-		l.ended <- e
+	switch f := f.(type) {
+	case *fact.Registered:
+		l.began <- f
+	case *fact.PublicationEnded:
+		l.ended <- f
+	default:
 	}
 }
 
@@ -59,7 +64,7 @@ func (openGate) NoneReader(string, fact.NoneReader, func() bool, func(bool, fact
 
 func startRealHub(t *testing.T) (facts *factLog, addr string) {
 	t.Helper()
-	facts = &factLog{ended: make(chan *fact.PublicationEnded, 10)}
+	facts = &factLog{began: make(chan *fact.Registered, 100), ended: make(chan *fact.PublicationEnded, 100)}
 	hub := stream.New(stream.DefaultConfig(), facts, openGate{}, Formats(true))
 	t.Cleanup(func() {
 		if err := hub.Stop(context.Background()); err != nil {
@@ -230,4 +235,63 @@ func TestCodecChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("ids 7 1332770163", "H264")
+}
+
+// TestTracksJSON: what on_stream_changed says of the tracks, in ZLMediaKit's ids and names.
+func TestTracksJSON(t *testing.T) {
+	facts, addr := startRealHub(t)
+	video := func(c media.Codec, config, data string) *media.Frame {
+		track, err := media.NewVideoTrack(c, fromHex(config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &media.Frame{Track: track, Key: true, Data: fromHex(data)}
+	}
+	audio := func(c media.Codec, config, data string) *media.Frame {
+		track, err := media.NewAudioTrack(c, fromHex(config), 0, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &media.Frame{Track: track, Data: fromHex(data)}
+	}
+	for i, c := range []struct {
+		video, audio *media.Frame
+		want         string
+	}{
+		{
+			video(media.AV1, "81000c000a0b000000043cfeccdaf90040", "3206171400a0b010"),
+			audio(media.FLAC, "120012000002170014310bb80370000025800b8151a634c335f4b80e00d91a23b1b5", "fff8c91a"),
+			"9 AV1 320x180, 100 FLAC 48000 Hz 2 channels 24 bits",
+		},
+		{
+			video(media.VP9, "01000000000b820202020000", "824983420013f00b360438241c184a00"),
+			audio(media.AC3, "", "0b77fe95144043e106f46370"),
+			"8 VP9 320x180, 101 AC3 48000 Hz 2 channels 16 bits",
+		},
+		{
+			video(media.VP8, "", "1062009d012a4001b4000007088585"),
+			audio(media.EAC3, "", "0b7702ff3f87c00020802000"),
+			"7 VP8 320x180, 102 EAC3 48000 Hz 6 channels 16 bits",
+		},
+	} {
+		pub := publisher(t, addr, fmt.Sprintf("live/%d", i))
+		if err := pub.WriteMetadata(c.video.Track, c.audio.Track); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range []*media.Frame{c.video, c.audio} {
+			if err := pub.WriteFrame(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := <-facts.began
+		if len(r.Tracks) != 2 {
+			t.Fatalf("%d tracks", len(r.Tracks))
+		}
+		v, a := r.Tracks[0], r.Tracks[1]
+		got := fmt.Sprintf("%d %s %dx%d, %d %s %d Hz %d channels %d bits", v.CodecID, v.CodecIDName, *v.Width, *v.Height,
+			a.CodecID, a.CodecIDName, *a.SampleRate, *a.Channels, *a.SampleBit)
+		if got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
 }
