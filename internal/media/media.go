@@ -103,11 +103,14 @@ type Track struct {
 	SampleRate, Channels, SampleBits int
 }
 
-// Ready says that the track can be decoded by a viewer: it has the configuration that its codec needs.
+// Ready says that the track can be decoded by a viewer: it has the configuration that its codec needs. VP8, VP9 and JPEG
+// have no other than the size of their pictures, which their key frames say.
 func (t *Track) Ready() bool {
 	switch t.Codec {
 	case H264, H265, AAC, AV1, FLAC:
 		return len(t.Config) > 0
+	case VP8, VP9, JPEG:
+		return t.Width > 0
 	default:
 		return true
 	}
