@@ -36,12 +36,12 @@ func same(got, want string) bool {
 
 // allowed says whether the client's address is inside http.allow_ip_range.
 func (a *API) allowed(r *http.Request, s *Settings) bool {
-	return a.deps.Allowed(clientAddr(r, s.ForwardedIPHeader))
+	return a.deps.Allowed(ClientAddr(r, s.ForwardedIPHeader))
 }
 
-// clientAddr returns the address of the client, invalid when it is unknown. Of a list in the proxy's header the last
+// ClientAddr returns the address of the client, invalid when it is unknown. Of a list in the proxy's header the last
 // counts: it is what the nearest proxy saw, the others are the client's word.
-func clientAddr(r *http.Request, header string) netip.Addr {
+func ClientAddr(r *http.Request, header string) netip.Addr {
 	if header != "" {
 		if values := r.Header.Values(header); len(values) > 0 {
 			v := values[len(values)-1]

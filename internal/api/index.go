@@ -106,6 +106,9 @@ func (a *API) serveIndex(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	switch r.Method {
 	case http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete:
+	case http.MethodHead: // ZLMediaKit says 200 to anything, and does nothing
+		w.WriteHeader(http.StatusOK)
+		return
 	case http.MethodOptions:
 		w.Header().Set("Allow", indexMethods)
 		w.WriteHeader(http.StatusOK)

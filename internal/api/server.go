@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,13 +18,15 @@ const TypeHTTP = "mediakit::HttpSession"
 type ServerConfig struct {
 	// HeaderTimeout is the time in which the head of a request has to arrive. Default 10 s.
 	HeaderTimeout time.Duration
-	// IdleTimeout is how long a connection may wait for its next request (http.keepAliveSecond). Default 30 s.
-	IdleTimeout time.Duration
+	// IdleTimeout returns how long a connection may wait for its next request (http.keepAliveSecond). It is asked whenever a
+	// request has ended. Default 30 s.
+	IdleTimeout func() time.Duration
 	// MaxHeaderBytes limits the head of a request. Default 64 KiB.
 	MaxHeaderBytes int
-	// MaxConnections limits the connections; those beyond are closed at once. Taken over connections (live streams)
-	// don't count any more. Default 20,000.
+	// MaxConnections limits the connections, live streams included; those beyond are closed at once. Default 20,000.
 	MaxConnections int
+	// MaxPerIP limits the connections from one address. Behind a proxy that is the proxy's. Default 0: no limit.
+	MaxPerIP int
 	// Logger gets what net/http has to say, at level debug. Default slog.Default().
 	Logger *slog.Logger
 }
@@ -34,8 +35,8 @@ func (c ServerConfig) withDefaults() ServerConfig {
 	if c.HeaderTimeout <= 0 {
 		c.HeaderTimeout = 10 * time.Second
 	}
-	if c.IdleTimeout <= 0 {
-		c.IdleTimeout = 30 * time.Second
+	if c.IdleTimeout == nil {
+		c.IdleTimeout = func() time.Duration { return 30 * time.Second }
 	}
 	if c.MaxHeaderBytes <= 0 {
 		c.MaxHeaderBytes = 64 << 10
@@ -57,13 +58,12 @@ type connKey struct{}
 // bounds its own, as API does.
 func NewServer(cfg ServerConfig, h http.Handler, sessions *Sessions) *http.Server {
 	cfg = cfg.withDefaults()
-	t := &connTracker{sessions: sessions, limit: int64(cfg.MaxConnections), log: cfg.Logger}
+	t := &connTracker{sessions: sessions, cfg: cfg}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: cfg.HeaderTimeout,
-		IdleTimeout:       cfg.IdleTimeout,
 		MaxHeaderBytes:    cfg.MaxHeaderBytes,
 		Protocols:         protocols,
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
@@ -75,36 +75,52 @@ func NewServer(cfg ServerConfig, h http.Handler, sessions *Sessions) *http.Serve
 // connTracker lists the connections of one server.
 type connTracker struct {
 	sessions *Sessions
-	limit    int64
-	log      *slog.Logger
-	count    atomic.Int64
-	conns    sync.Map // net.Conn -> func(): takes it off the list
+	cfg      ServerConfig
+	conns    sync.Map // net.Conn -> *tracked
+}
+
+// tracked is a connection that the server has.
+type tracked struct {
+	remove func() // takes it off the list
+	idle   *time.Timer
 }
 
 // opened is called by net/http before anything is read from a new connection.
 func (t *connTracker) opened(ctx context.Context, conn net.Conn) context.Context {
-	if t.count.Add(1) > t.limit {
-		t.log.Warn("too many HTTP connections", "limit", t.limit)
-		hangUp(conn)
-	}
 	e := &entry{bare: true, Session: Session{TypeID: TypeHTTP, Kick: func() { hangUp(conn) }}}
 	e.PeerIP, e.PeerPort = splitAddr(conn.RemoteAddr())
 	e.LocalIP, e.LocalPort = splitAddr(conn.LocalAddr())
 	id, remove := t.sessions.add(e)
-	t.conns.Store(conn, func() {
-		t.count.Add(-1)
-		remove()
-	})
+	idle := time.AfterFunc(time.Hour, func() { hangUp(conn) })
+	idle.Stop()
+	t.conns.Store(conn, &tracked{remove, idle})
+	switch all, same := t.sessions.connections(TypeHTTP, e.PeerIP); {
+	case all > t.cfg.MaxConnections:
+		t.cfg.Logger.Warn("too many HTTP connections", "limit", t.cfg.MaxConnections)
+		hangUp(conn)
+	case t.cfg.MaxPerIP > 0 && same > t.cfg.MaxPerIP:
+		t.cfg.Logger.Debug("too many HTTP connections from one address", "peer", e.PeerIP, "limit", t.cfg.MaxPerIP)
+		hangUp(conn)
+	}
 	return context.WithValue(ctx, connKey{}, id)
 }
 
 // changed is called by net/http; closed and taken over connections are not the server's any more.
 func (t *connTracker) changed(conn net.Conn, state http.ConnState) {
-	if state != http.StateClosed && state != http.StateHijacked {
+	c, ok := t.conns.Load(conn)
+	if !ok {
 		return
 	}
-	if gone, ok := t.conns.LoadAndDelete(conn); ok {
-		gone.(func())()
+	switch state {
+	case http.StateIdle:
+		c.(*tracked).idle.Reset(t.cfg.IdleTimeout())
+	case http.StateActive:
+		c.(*tracked).idle.Stop()
+	case http.StateClosed, http.StateHijacked:
+		c.(*tracked).idle.Stop()
+		c.(*tracked).remove()
+		t.conns.Delete(conn)
+	default:
 	}
 }
 

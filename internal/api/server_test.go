@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,6 +168,59 @@ func TestTooManyConnections(t *testing.T) {
 	a.get("version")
 	dial(t, addr).gone()
 	a.get("version")
+}
+
+// TestTooManyOfOneAddress: live streams, which have taken their connection over, count as well.
+func TestTooManyOfOneAddress(t *testing.T) {
+	w := newWorld(t)
+	_, addr := w.listen(ServerConfig{MaxPerIP: 2}, w.api)
+	a := dial(t, addr)
+	a.get("version")
+	live := Session{TypeID: TypeHTTP, PeerIP: "127.0.0.1", PeerPort: 1, LocalPort: 2}
+	remove := w.sessions.Add(live)
+	again := w.sessions.Add(live) // the same connection
+	dial(t, addr).gone()
+	a.get("version")
+	again()
+	remove()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		if all, same := w.sessions.connections(TypeHTTP, "127.0.0.1"); all == 1 && same == 1 {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatal(all, same)
+		}
+	}
+	dial(t, addr).get("version")
+}
+
+// TestIdle: a connection that has nothing more to ask is closed, after the time that holds now.
+func TestIdle(t *testing.T) {
+	w := newWorld(t)
+	var idle atomic.Int64
+	idle.Store(int64(time.Hour))
+	_, addr := w.listen(ServerConfig{IdleTimeout: func() time.Duration { return time.Duration(idle.Load()) }}, w.api)
+	a := dial(t, addr)
+	a.get("version")
+	idle.Store(int64(time.Millisecond))
+	b := dial(t, addr)
+	b.get("version")
+	b.gone()
+	a.get("version")
+	a.gone()
+}
+
+// TestHeadAndOptions: whatever is asked for, they are answered, and nothing is done.
+func TestHeadAndOptions(t *testing.T) {
+	w := newWorld(t)
+	for _, method := range []string{http.MethodHead, http.MethodOptions} {
+		r := httptest.NewRequestWithContext(t.Context(), method, "/index/api/restartServer", http.NoBody)
+		r.Header.Set("Origin", "http://page.example")
+		rec := httptest.NewRecorder()
+		w.api.ServeHTTP(rec, r)
+		if rec.Code != http.StatusOK || rec.Body.Len() != 0 || rec.Header().Get("Access-Control-Allow-Origin") != "http://page.example" {
+			t.Errorf("%s: %d %q %v", method, rec.Code, rec.Body, rec.Header())
+		}
+	}
 }
 
 func TestHeadTooLarge(t *testing.T) {

@@ -36,6 +36,10 @@ type Sessions struct {
 	order uint64              // guarded by mu
 	byID  map[string]*entry   // guarded by mu
 	pairs map[addressPair]int // guarded by mu: sessions of protocols, by their addresses
+	// conns counts, of each class, the connections by their addresses: a session of a protocol and the bare connection that it
+	// took over are one. perIP counts them by the peer's address, and all under "". Guarded by mu.
+	conns map[connection]int
+	perIP map[peer]int
 }
 
 // entry is a session and its place in the list.
@@ -51,6 +55,13 @@ type addressPair struct {
 	peerPort, localPort  int
 }
 
+type connection struct {
+	class string
+	addressPair
+}
+
+type peer struct{ class, ip string }
+
 func (e *entry) pair() addressPair {
 	return addressPair{e.Type, e.PeerIP, e.LocalIP, e.PeerPort, e.LocalPort}
 }
@@ -60,7 +71,7 @@ func NewSessions() *Sessions {
 	const seconds = 100000 // about a day: ids of the last run don't come back at once
 	return &Sessions{
 		run:  "-" + strconv.FormatInt(time.Now().Unix()%seconds, 10),
-		byID: map[string]*entry{}, pairs: map[addressPair]int{},
+		byID: map[string]*entry{}, pairs: map[addressPair]int{}, conns: map[connection]int{}, perIP: map[peer]int{},
 	}
 }
 
@@ -87,6 +98,11 @@ func (s *Sessions) add(e *entry) (id string, remove func()) {
 	if !e.bare {
 		s.pairs[e.pair()]++
 	}
+	c := connection{e.TypeID, e.pair()}
+	if s.conns[c]++; s.conns[c] == 1 {
+		s.perIP[peer{e.TypeID, e.PeerIP}]++
+		s.perIP[peer{e.TypeID, ""}]++
+	}
 	return e.ID, func() { s.remove(e) }
 }
 
@@ -97,12 +113,32 @@ func (s *Sessions) remove(e *entry) {
 		return
 	}
 	delete(s.byID, e.ID)
+	c := connection{e.TypeID, e.pair()}
+	if s.conns[c]--; s.conns[c] == 0 {
+		delete(s.conns, c)
+		s.count(peer{e.TypeID, e.PeerIP})
+		s.count(peer{e.TypeID, ""})
+	}
 	if e.bare {
 		return
 	}
 	if s.pairs[e.pair()]--; s.pairs[e.pair()] == 0 {
 		delete(s.pairs, e.pair())
 	}
+}
+
+// count takes one off. The lock is held.
+func (s *Sessions) count(p peer) {
+	if s.perIP[p]--; s.perIP[p] == 0 {
+		delete(s.perIP, p)
+	}
+}
+
+// connections returns how many connections of a class there are, and how many of them come from ip.
+func (s *Sessions) connections(class, ip string) (all, same int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.perIP[peer{class, ""}], s.perIP[peer{class, ip}]
 }
 
 // List returns the sessions in the order in which they came.

@@ -116,7 +116,7 @@ func headerSecret(r *http.Request) string {
 // audit writes who changed what, or tried to.
 func (c *v1Call) audit(action string, err error) {
 	peer := c.r.RemoteAddr
-	if addr := clientAddr(c.r, c.settings.ForwardedIPHeader); addr.IsValid() {
+	if addr := ClientAddr(c.r, c.settings.ForwardedIPHeader); addr.IsValid() {
 		peer = addr.String()
 	}
 	attrs := append([]any{"action", action, "peer", peer}, c.about...)

@@ -25,10 +25,10 @@ func kinds() [3]kind {
 }
 
 // Formats returns the wire formats of this package for the hub: "flv" (schema rtmp), "ts" and "fmp4" (schemas of the same
-// names). enhanced says how H.265 and Opus are written into FLV: as Enhanced RTMP ("hvc1"), or with the unofficial ids that
+// names), and each of them in WebSocket frames. enhanced says how H.265 and Opus are written into FLV: as Enhanced RTMP ("hvc1"), or with the unofficial ids that
 // older players know.
 func Formats(enhanced bool) []stream.Format {
-	return []stream.Format{
+	plain := []stream.Format{
 		{Name: "flv", Schema: "rtmp", New: func(p stream.Program) stream.Packager {
 			return &packager{flv: flv.NewPackager(program(p, enhanced)), enhanced: enhanced}
 		}},
@@ -39,6 +39,13 @@ func Formats(enhanced bool) []stream.Format {
 			return &fmp4Packager{mux: fmp4.NewMuxer(p.Tracks)}
 		}},
 	}
+	all := plain
+	for _, f := range plain {
+		inner := f.New
+		f.Name, f.New = framedName(f.Name), func(p stream.Program) stream.Packager { return framed{inner(p)} }
+		all = append(all, f)
+	}
+	return all
 }
 
 // packager is a stream.Packager that writes FLV.

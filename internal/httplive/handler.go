@@ -55,6 +55,9 @@ type Config struct {
 	SessionID func() string
 	// Registry lists the sessions. Default: none.
 	Registry Registry
+	// PeerIP returns the client's address as a trusted proxy names it (http.forwarded_ip_header), for hooks and lists of
+	// viewers; "" when it names none. Default: nobody is asked.
+	PeerIP func(r *http.Request) string
 }
 
 // defaultWriteTimeout is Config.WriteTimeout's default.
@@ -110,23 +113,23 @@ func Match(r *http.Request) bool {
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	cfg := h.cfg.Load()
+	CrossDomain(w, r, cfg.AllowCrossDomains)
 	header := w.Header()
-	if origin := r.Header.Get("Origin"); origin != "" && cfg.AllowCrossDomains {
-		header.Set("Access-Control-Allow-Origin", origin)
-		header.Set("Access-Control-Allow-Credentials", "true")
-		header.Add("Vary", "Origin")
-	}
 	switch r.Method {
-	case http.MethodHead:
+	case http.MethodHead: // whether the stream is there or not: a player asks before it plays, and nobody is asked for that
 		if _, k, ok := kindOf(r); ok {
 			header.Set("Content-Type", k.contentType)
 		}
 		header.Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusOK)
 		return
+	case http.MethodOptions:
+		header.Set("Allow", methods)
+		w.WriteHeader(http.StatusOK)
+		return
 	case http.MethodGet:
 	default:
-		header.Set("Allow", "GET, HEAD")
+		header.Set("Allow", methods)
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 		return
 	}
@@ -141,7 +144,34 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer h.close(s)
+	if wantsWebSocket(r) {
+		s.serveWebSocket(w, r, mi, k)
+		return
+	}
 	s.serve(w, r, mi, k)
+}
+
+// methods are those of a live stream.
+const methods = "GET, HEAD, OPTIONS"
+
+// CrossDomain answers what browsers ask on behalf of pages from elsewhere (CORS): who asks may, with credentials.
+func CrossDomain(w http.ResponseWriter, r *http.Request, allow bool) {
+	origin := r.Header.Get("Origin")
+	if !allow || origin == "" {
+		return
+	}
+	header := w.Header()
+	header.Set("Access-Control-Allow-Origin", origin)
+	header.Set("Access-Control-Allow-Credentials", "true")
+	header.Add("Vary", "Origin")
+	if r.Method != http.MethodOptions {
+		return
+	}
+	header.Set("Access-Control-Allow-Methods", methods)
+	if want := r.Header.Get("Access-Control-Request-Headers"); want != "" {
+		header.Set("Access-Control-Allow-Headers", want)
+	}
+	header.Set("Access-Control-Max-Age", "86400")
 }
 
 // open makes and lists a session.
@@ -150,6 +180,12 @@ func (h *Handler) open(cfg *Config, r *http.Request) (*session, bool) {
 	s.ctx, s.cancel = context.WithCancel(r.Context())
 	s.peer = stream.Peer{Client: fact.Client{ID: cfg.SessionID()}, TypeID: TypeID}
 	s.peer.IP, s.peer.Port = split(r.RemoteAddr)
+	socket := s.peer.IP
+	if cfg.PeerIP != nil {
+		if ip := cfg.PeerIP(r); ip != "" {
+			s.peer.IP = ip
+		}
+	}
 	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 		s.peer.LocalIP, s.peer.LocalPort = split(a.String())
 	}
@@ -163,7 +199,7 @@ func (h *Handler) open(cfg *Config, r *http.Request) (*session, bool) {
 	h.done.Add(1)
 	if cfg.Registry != nil {
 		s.remove = cfg.Registry.Add(Session{
-			ID: s.peer.ID, PeerIP: s.peer.IP, PeerPort: s.peer.Port,
+			ID: s.peer.ID, PeerIP: socket, PeerPort: s.peer.Port,
 			LocalIP: s.peer.LocalIP, LocalPort: s.peer.LocalPort, Type: "tcp", TypeID: TypeID, Kick: s.kick,
 		})
 	}
@@ -201,6 +237,9 @@ type session struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 
+	// parting: a close frame of ours is on its way.
+	parting atomic.Bool
+
 	mu   sync.Mutex
 	conn net.Conn // guarded by mu; nil until taken over
 	end  bool     // guarded by mu: kicked
@@ -226,7 +265,8 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request, mi fact.MediaInf
 	}
 	v, err := s.hub.Play(s.ctx, stream.PlayRequest{MediaInfo: mi, Peer: s.peer, Format: k.format, Kick: s.kick})
 	if err != nil {
-		refuse(w, err)
+		status, text := refusal(err)
+		http.Error(w, text, status)
 		return
 	}
 	defer v.Close()
@@ -253,7 +293,7 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request, mi fact.MediaInf
 	if _, err := out.Write(s.ctx, net.Buffers{head(r, k, w.Header())}); err != nil {
 		return
 	}
-	_ = v.Serve(s.ctx, out) // whatever ends it, the connection says so
+	_ = v.Serve(s.ctx, from(r, out, k, false)) // whatever ends it, the connection says so
 }
 
 // maxTalk is the number of bytes that a player may send after its request.
@@ -292,15 +332,15 @@ func head(r *http.Request, k kind, extra http.Header) []byte {
 	return append(b, "\r\n"...)
 }
 
-// refuse answers an attempt that failed.
-func refuse(w http.ResponseWriter, err error) {
+// refusal says why an attempt failed, as an HTTP status and a text.
+func refusal(err error) (status int, text string) {
 	var refused *stream.RefusedError
 	switch {
 	case errors.As(err, &refused):
-		http.Error(w, refused.Message, http.StatusUnauthorized)
+		return http.StatusUnauthorized, refused.Message
 	case errors.Is(err, stream.ErrNotFound):
-		http.Error(w, "stream not found", http.StatusNotFound)
+		return http.StatusNotFound, "stream not found"
 	default: // stopping, kicked, or the client has left and nobody reads this
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return http.StatusServiceUnavailable, err.Error()
 	}
 }

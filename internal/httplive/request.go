@@ -5,8 +5,15 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hookline/hookline/internal/fact"
+)
+
+// Limits of what is asked for, in bytes.
+const (
+	maxPath   = 1024
+	maxParams = 8 << 10
 )
 
 // parse returns what r asks for: /app/stream.live.flv, .live.ts or .live.mp4, or /app/stream?schema=rtmp, ts or fmp4. The
@@ -14,12 +21,15 @@ import (
 func parse(r *http.Request, vhosts bool) (fact.MediaInfo, kind, bool) {
 	path, k, ok := kindOf(r)
 	app, name, _ := strings.Cut(path, "/")
-	if !ok || app == "" || name == "" {
+	if !ok || app == "" || name == "" || !named(path) || len(r.URL.RawQuery) > maxParams {
 		return fact.MediaInfo{}, kind{}, false
 	}
 	protocol := "http"
+	if wantsWebSocket(r) {
+		protocol = "ws"
+	}
 	if r.TLS != nil {
-		protocol = "https"
+		protocol += "s"
 	}
 	return fact.MediaInfo{
 		Schema: k.schema, Protocol: protocol,
@@ -47,6 +57,12 @@ func kindOf(r *http.Request) (path string, k kind, ok bool) {
 		}
 	}
 	return path, kind{}, false
+}
+
+// named says whether path can be the name of a stream: what can't is not worth a question to anybody.
+func named(path string) bool {
+	return len(path) <= maxPath && utf8.ValidString(path) &&
+		!strings.ContainsFunc(path, func(c rune) bool { return c < 0x20 || c >= 0x7f && c < 0xa0 })
 }
 
 // vhost returns the virtual host of r: the parameter "vhost", else the host name; addresses and localhost have none.

@@ -1,9 +1,11 @@
 package server
 
 import (
+	"net/http"
 	"strings"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/api"
 	"github.com/hookline/hookline/internal/config"
 	"github.com/hookline/hookline/internal/decision"
 	"github.com/hookline/hookline/internal/delivery"
@@ -87,9 +89,23 @@ func hubConfig(c *config.Config) stream.Config {
 	return h
 }
 
+// peerIP returns what finds the client's address in a trusted header, nil when none is trusted.
+func peerIP(header string) func(*http.Request) string {
+	if header == "" {
+		return nil
+	}
+	return func(r *http.Request) string {
+		if a := api.ClientAddr(r, header); a.IsValid() {
+			return a.String()
+		}
+		return ""
+	}
+}
+
 func (s *Server) liveConfig(c *config.Config) httplive.Config {
 	return httplive.Config{
 		EnableVhost: c.General.EnableVhost, AllowCrossDomains: c.HTTP.AllowCrossDomains,
 		SessionID: s.web.sessions.NewID, Registry: liveSessions{s.web.sessions},
+		PeerIP: peerIP(c.HTTP.ForwardedIPHeader),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"time"
 
 	"github.com/hookline/hookline/internal/api"
 	"github.com/hookline/hookline/internal/attempts"
@@ -51,7 +52,8 @@ func (s *Server) openWeb() error {
 		Endpoints: s.eps.stats,
 	})
 	s.http = api.NewServer(api.ServerConfig{
-		IdleTimeout: c.HTTP.KeepAlive, MaxConnections: c.Limits.MaxConnections, Logger: s.log,
+		IdleTimeout: func() time.Duration { return s.store.Config().HTTP.KeepAlive }, MaxConnections: c.Limits.MaxConnections,
+		MaxPerIP: c.Limits.MaxConnectionsPerIP, Logger: s.log,
 	}, s.web.api, s.web.sessions)
 	return nil
 }
@@ -62,11 +64,15 @@ func (s *Server) fallback(w http.ResponseWriter, r *http.Request) {
 		s.live.ServeHTTP(w, r)
 		return
 	}
+	c := s.store.Config().HTTP
+	httplive.CrossDomain(w, r, c.AllowCrossDomains)
+	if r.Method == http.MethodHead || r.Method == http.MethodOptions { // ZLMediaKit answers them for anything
+		w.WriteHeader(http.StatusOK)
+		return
+	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(http.StatusNotFound)
-	if r.Method != http.MethodHead {
-		_, _ = io.WriteString(w, s.store.Config().HTTP.NotFound) // a client that left
-	}
+	_, _ = io.WriteString(w, c.NotFound) // a client that left
 }
 
 // healthy says whether events are journaled and publications admitted.
