@@ -40,10 +40,20 @@ func runTool(t *testing.T, name string, args ...string) *tool {
 // runToolWith is runTool with a standard input.
 func runToolWith(t *testing.T, stdin io.Reader, name string, args ...string) *tool {
 	t.Helper()
-	c := &tool{t: t, gone: make(chan struct{})}
-	c.cmd = exec.Command(name, args...)
-	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = stdin, &c.stdout, &c.stderr
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd := exec.Command(name, args...)
+	cmd.Stdin = stdin
+	return startTool(t, cmd)
+}
+
+// startTool starts a command that is prepared.
+func startTool(t *testing.T, cmd *exec.Cmd) *tool {
+	t.Helper()
+	c := &tool{t: t, cmd: cmd, gone: make(chan struct{})}
+	c.cmd.Stdout, c.cmd.Stderr = &c.stdout, &c.stderr
+	if c.cmd.SysProcAttr == nil {
+		c.cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	c.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

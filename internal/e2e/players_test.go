@@ -1,0 +1,137 @@
+//go:build realclient
+
+package e2e
+
+import (
+	"bytes"
+	"image"
+	"image/png"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/hookline/hookline/event"
+)
+
+// TestGStreamer: GStreamer publishes over RTMP and RTMPS and plays over RTMP, RTMPS and HTTP-FLV. The players wait for the
+// stream, so that they have to decode every picture of it, and no other one.
+func TestGStreamer(t *testing.T) {
+	t.Parallel()
+	file, _ := certificate(t)
+	s, r := serve(t, "tls.certificates", file, "rtmp.sslport", auto, "http.sslport", auto)
+	rtmps, https := s.secure()
+	const pictures, width, height = 75, 160, 120
+	dir := t.TempDir()
+	play := func(name string, source ...string) *tool {
+		args := append(append([]string{"-q"}, source...), strings.Fields("! flvdemux name=d d.video ! queue ! h264parse ! avdec_h264 ! filesink location="+
+			filepath.Join(dir, name)+" d.audio ! queue ! aacparse ! avdec_aac ! fakesink")...)
+		return runTool(t, "gst-launch-1.0", args...)
+	}
+	for _, to := range []string{"rtmp://" + s.rtmp, "rtmps://" + rtmps} {
+		scheme, _, _ := strings.Cut(to, ":")
+		name := "gst_" + scheme
+		players := map[string]*tool{
+			name + "_over_rtmp":  play(name+"_over_rtmp", "rtmp2src", "location="+s.rtmpURL(name)),
+			name + "_over_rtmps": play(name+"_over_rtmps", "rtmp2src", "location=rtmps://"+rtmps+"/live/"+name, "tls-validation-flags=0"),
+			name + "_over_http":  play(name+"_over_http", "souphttpsrc", "location="+s.flvURL(name)),
+			name + "_over_https": play(name+"_over_https", "souphttpsrc", "ssl-strict=false", "location=https://"+https+"/live/"+name+".live.flv"),
+		}
+		r.await("the players of "+name, len(players), func(p *post) bool {
+			return p.hook == event.OnStreamNotFound && p.body.Event.Stream == key(name)
+		})
+		args := "-q videotestsrc is-live=true num-buffers=" + strconv.Itoa(pictures) +
+			" ! video/x-raw,format=I420,width=160,height=120,framerate=25/1 ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25" +
+			" ! h264parse ! queue ! mux. audiotestsrc is-live=true num-buffers=130 ! audio/x-raw,rate=44100,channels=1 ! avenc_aac ! aacparse" +
+			" ! queue ! flvmux name=mux streamable=true ! rtmp2sink location=" + to + "/live/" + name
+		if scheme == "rtmps" {
+			args += " tls-validation-flags=0"
+		}
+		if err := runTool(t, "gst-launch-1.0", strings.Fields(args)...).wait(); err != nil {
+			t.Error(err)
+		}
+		for player, c := range players {
+			if err := c.wait(); err != nil {
+				t.Errorf("%s: %v\n%s", player, err, c.stderr.String())
+			}
+			st, err := os.Stat(filepath.Join(dir, player))
+			if err != nil {
+				t.Error(err)
+			} else if n := st.Size(); n != pictures*width*height*3/2 {
+				t.Errorf("%s: %d bytes of pictures, which are %d of %d", player, n, n/(width*height*3/2), pictures)
+			}
+		}
+		r.accept(event.OnPublicationEnded, name)
+	}
+}
+
+// TestVLC: VLC without a screen plays over RTMP and HTTP-FLV, and shows different pictures.
+func TestVLC(t *testing.T) {
+	t.Parallel()
+	s, r := serve(t)
+	live(t, s.rtmpURL("vlc"))
+	r.accept(event.OnStreamChanged, "vlc")
+	for protocol, url := range map[string]string{"rtmp": s.rtmpURL("vlc"), "http": s.flvURL("vlc")} {
+		t.Run(protocol, func(t *testing.T) {
+			dir, err := os.MkdirTemp("", "hookline-vlc-")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.RemoveAll(dir) })
+			c := vlc(t, dir, "--run-time=6", url)
+			if err := c.wait(); err != nil {
+				t.Errorf("%v\n%s", err, c.stderr.String())
+			}
+			files, err := filepath.Glob(filepath.Join(dir, "shown*.png"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := map[string]bool{}
+			for _, f := range files {
+				raw, err := os.ReadFile(f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if img, err := png.Decode(bytes.NewReader(raw)); err == nil && colourful(img) { // the last one may be cut
+					seen[string(raw)] = true
+				}
+			}
+			if len(seen) < 2 {
+				t.Errorf("%d different pictures in %d files\n%s", len(seen), len(files), c.stderr.String())
+			}
+			r.await("on_play over "+protocol, 1, func(p *post) bool { return p.hook == event.OnPlay && p.json["protocol"] == protocol })
+		})
+	}
+}
+
+func colourful(img image.Image) bool {
+	seen := map[[3]uint32]bool{}
+	for x := range img.Bounds().Dx() {
+		for y := range img.Bounds().Dy() {
+			r, g, b, _ := img.At(x, y).RGBA()
+			seen[[3]uint32{r >> 13, g >> 13, b >> 13}] = true
+		}
+	}
+	return len(seen) >= 20
+}
+
+// vlc plays something and writes each fifth picture that it shows into dir. VLC refuses to be root.
+func vlc(t *testing.T, dir string, args ...string) *tool {
+	t.Helper()
+	const nobody = 65534
+	all := append(strings.Fields("-q -I dummy --no-audio --vout=dummy --no-drop-late-frames --no-skip-frames "+
+		"--video-filter=scene --scene-format=png --scene-ratio=5 --scene-prefix=shown --play-and-exit --scene-path="+dir), args...)
+	who := &syscall.Credential{Uid: nobody, Gid: nobody}
+	if os.Geteuid() != 0 {
+		who = nil
+	} else if err := os.Chown(dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("cvlc", append(all, "vlc://quit")...)
+	cmd.Env = []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
+	return startTool(t, cmd)
+}
