@@ -58,7 +58,7 @@ fuzz: ## run every fuzz target for FUZZTIME seconds, all of them within FUZZTOTA
 tools: ## install the pinned linters into .tools
 	@GO='$(GO)' scripts/install-tools
 
-test-deps: ## install what the tests need: ffmpeg, and a C compiler for the race detector
+test-deps: ## install what the tests need: ffmpeg, browsers and players, queues, and a C compiler for the race detector
 	@scripts/install-test-deps
 
 clean: ## remove what was built

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hookline/hookline/internal/journal"
@@ -19,7 +21,9 @@ type Sources struct {
 	Sessions  *Sessions
 	// Traffic returns the media bytes received and sent since the start.
 	Traffic func() (in, out uint64)
-	Version Version
+	// CertificateExpiry returns the earliest end of a certificate of the TLS listeners, zero when there is none.
+	CertificateExpiry func() time.Time
+	Version           Version
 }
 
 // Watch shows src from now on. It is called once.
@@ -61,6 +65,11 @@ func (w *watcher) Collect(out chan<- prometheus.Metric) {
 	if w.src.Endpoints != nil {
 		for _, e := range w.src.Endpoints() {
 			s.endpoint(&e)
+		}
+	}
+	if w.src.CertificateExpiry != nil {
+		if t := w.src.CertificateExpiry(); !t.IsZero() {
+			s.gauge("hookline_tls_certificate_expiry_seconds", float64(t.Unix()))
 		}
 	}
 	w.media(&s)
@@ -115,6 +124,7 @@ func newDescriptions() descriptions {
 	add("hookline_streams", "Media sources: registered schemas of all streams.")
 	add("hookline_publications", "Live publications.")
 	add("hookline_viewers", "Viewers.")
+	add("hookline_tls_certificate_expiry_seconds", "Unix time at which the first certificate of the TLS listeners expires.")
 	add("hookline_viewers_waiting", "Players that wait for a stream.")
 	add("hookline_sessions", "Sessions by class.", "type")
 	add("hookline_received_bytes_total", "Media bytes received from publishers.")

@@ -284,7 +284,8 @@ func TestMetrics(t *testing.T) {
 			}
 		},
 		Hub: w.hub.Stats, Sessions: w.sessions, Traffic: func() (uint64, uint64) { return 5, 6 },
-		Version: Version{CommitHash: "abc"},
+		CertificateExpiry: func() time.Time { return time.Unix(1e9, 0) },
+		Version:           Version{CommitHash: "abc"},
 	})
 	defer w.sessions.Add(Session{TypeID: "mediakit::RtmpSession"})()
 	o := m.DeliveryObserver()
@@ -316,7 +317,7 @@ func TestMetrics(t *testing.T) {
 		`hookline_decisions_total{by="other",type="on_publish",verdict="refused"} 1`,
 		`hookline_decision_attempts_total{result="retry",type="on_play"} 1`,
 		`hookline_decision_seconds_count{type="on_play"} 1`,
-		"hookline_publications 1", "hookline_viewers 2", "hookline_viewers_waiting 3",
+		"hookline_tls_certificate_expiry_seconds 1e+09", "hookline_publications 1", "hookline_viewers 2", "hookline_viewers_waiting 3",
 		`hookline_sessions{type="mediakit::RtmpSession"} 1`,
 		"hookline_received_bytes_total 5", "hookline_sent_bytes_total 6",
 		`hookline_build_info{branch="",built="",commit="abc"} 1`, "go_goroutines", "# HELP hookline_endpoint_lag Positions",

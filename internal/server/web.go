@@ -48,8 +48,9 @@ func (s *Server) openWeb() error {
 	})
 	s.web.metrics.Watch(api.Sources{
 		Sequencer: s.seq.Stats, Hub: s.hub.Stats, Sessions: s.web.sessions, Journal: s.journal.Info, Healthy: s.healthy,
-		Version:   buildVersion(s.opt.Version),
-		Endpoints: s.eps.stats,
+		Version:           buildVersion(s.opt.Version),
+		Endpoints:         s.eps.stats,
+		CertificateExpiry: func() time.Time { return s.certs.Expiry() },
 	})
 	s.http = api.NewServer(api.ServerConfig{
 		IdleTimeout: func() time.Duration { return s.store.Config().HTTP.KeepAlive }, MaxConnections: c.Limits.MaxConnections,
