@@ -152,15 +152,24 @@ func appendOpus(dst []byte, t *media.Track) []byte {
 }
 
 // ParseEntries returns the track that the first sample entry in the content of a box "stsd" describes; nil when Hookline
-// does not know the codec, or the entry is broken.
-func ParseEntries(stsd []byte) *media.Track {
+// does not know the codec, or the entry is broken. lengthSize is the size of the lengths of NAL units in the samples, 0 where
+// there are none.
+func ParseEntries(stsd []byte) (t *media.Track, lengthSize int) {
 	if len(stsd) < 8 {
-		return nil
+		return nil, 0
 	}
 	for typ, body := range Boxes(stsd[8:]) {
-		return parseEntry(typ, body)
+		if t = parseEntry(typ, body); t == nil {
+			break
+		}
+		if t.Codec == media.H264 || t.Codec == media.H265 {
+			_, box := entryType(t)
+			config, _ := Find(body[videoFixed:], box)
+			lengthSize = media.NALULengthSize(t.Codec, config)
+		}
+		break
 	}
-	return nil
+	return t, lengthSize
 }
 
 func parseEntry(typ string, b []byte) *media.Track {
@@ -196,12 +205,14 @@ func parseEntry(typ string, b []byte) *media.Track {
 	}
 }
 
+// videoFixed is the size of a visual sample entry without boxes.
+const videoFixed = 78
+
 func videoEntry(codec media.Codec, box string, b []byte) *media.Track {
-	const fixed = 78
-	if len(b) < fixed {
+	if len(b) < videoFixed {
 		return nil
 	}
-	config, ok := Find(b[fixed:], box)
+	config, ok := Find(b[videoFixed:], box)
 	if !ok {
 		return nil
 	}
