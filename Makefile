@@ -43,6 +43,7 @@ kill-loop: test-deps ## the real binary killed KILLS times under load
 
 bench: build ## measure, and write build/bench.json
 	@mkdir -p build
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -o bin/hookline-queueserver ./internal/bench/queueserver
 	$(BIN) bench --out build/bench.json $(ARGS)
 
 lint: tools ## formatting and golangci-lint

@@ -77,7 +77,8 @@ func main() {
 // newParser returns the parser of the command line. What asks for an io.Writer gets out.
 func newParser(c *cli, out io.Writer) (*kong.Kong, error) {
 	return kong.New(c, kong.Name("hookline"), kong.Description(about), kong.UsageOnError(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}), kong.BindTo(out, (*io.Writer)(nil)))
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}), kong.BindTo(out, (*io.Writer)(nil)),
+		kong.Vars{"benchmarks": strings.Join(bench.Names(), ", ")})
 }
 
 // arguments lets `hookline -c config.ini` run the server as `MediaServer -c config.ini` does, and shows the help to

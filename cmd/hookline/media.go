@@ -78,7 +78,7 @@ func (c *playCmd) Run() error {
 type benchCmd struct {
 	Out   string   `default:"build/bench.json" help:"File for the results as JSON."`
 	Quick bool     `help:"Measure less, and noisier."`
-	Only  []string `help:"Run only these benchmarks."`
+	Only  []string `help:"Run only these benchmarks, separated by commas: ${benchmarks}. Queues need hookline-queueserver beside this program (make bench builds it)."`
 }
 
 // Run implements the command.

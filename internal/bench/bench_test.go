@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -59,7 +60,7 @@ func tinySizes() sizes {
 	return sizes{
 		keys: 50, warm: 40, pairs: 2, events: 200, outstanding: 50,
 		idleEvents: 5, idleGap: time.Millisecond, loadedFor: 50 * time.Millisecond,
-		troublePairs: 1, troubleEvents: 100, troubleLimit: time.Second, memoryKeys: 200, journaled: 500, raises: 200, scheduled: 200,
+		troublePairs: 1, troubleEvents: 100, troubleLimit: time.Second, memoryKeys: 200, manyKeys: 300, endpoints: 4, endpointEvents: 50, idleEndpoints: 5, queueEvents: 20, journaled: 500, raises: 200, scheduled: 200,
 		idleFor: 100 * time.Millisecond, firstBytes: 3, firstByteGap: time.Millisecond, bitrate: 10_000_000,
 		viewersFew: 10, viewersMany: 20, recorded: 160 * time.Millisecond, fanoutPairs: 1, fanoutFor: 200 * time.Millisecond,
 	}
@@ -102,6 +103,50 @@ func TestRun(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(out), "*"))
 	if err != nil || len(left) != 1 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestQueues measures real servers, and kfake.
+func TestQueues(t *testing.T) {
+	dir := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, queueHelper), "./queueserver")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	names := []string{"queue_nats_rate", "queue_kafka_rate", "queue_redis_rate", "queue_rabbitmq_rate"}
+	var text bytes.Buffer
+	out := filepath.Join(dir, "out", "bench.json")
+	if err := run(t.Context(), Config{Only: names, Out: out, Stdout: &text}, tinySizes()); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []Result
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range got {
+		if r.Skipped != "" || r.Value <= 0 || r.Raw == nil || *r.Raw <= 0 {
+			t.Errorf("%+v; make test-deps installs the servers", r)
+		}
+	}
+	if len(got) != len(names) || !strings.Contains(text.String(), "not a real one") {
+		t.Errorf("%d results:\n%s", len(got), &text)
+	}
+}
+
+// TestQueueHelperMissing says so, in table and file.
+func TestQueueHelperMissing(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	var text bytes.Buffer
+	if err := run(t.Context(), Config{Only: []string{"queue_redis_rate"}, Stdout: &text}, tinySizes()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(text.String(), "SKIPPED: "+queueHelper+" is missing") {
+		t.Errorf("printed\n%s", &text)
 	}
 }
 

@@ -17,6 +17,8 @@ import (
 type memoryArgs struct {
 	Dir, URL                     string
 	Pad, Warm, Keys, Outstanding int
+	// Batch as in rigConfig.
+	Batch int
 }
 
 // footprint is what a process uses, in bytes. RSS is 0 where it is not known.
@@ -26,7 +28,10 @@ type footprint struct {
 	RSSFreed uint64 // after what the runtime keeps for later was given back
 }
 
-type memoryAnswer struct{ Before, After footprint }
+type memoryAnswer struct {
+	Before, After footprint
+	Lanes, Parked int // in the end
+}
 
 const mib = 1 << 20
 
@@ -65,7 +70,7 @@ func memoryChild(ctx context.Context, raw []byte) error {
 	if err := json.Unmarshal(raw, &args); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
-	r, err := openRig(rigConfig{dir: args.Dir, url: args.URL, pad: args.Pad})
+	r, err := openRig(rigConfig{dir: args.Dir, url: args.URL, pad: args.Pad, batch: args.Batch})
 	if err != nil {
 		return err
 	}
@@ -79,6 +84,8 @@ func memoryChild(ctx context.Context, raw []byte) error {
 	}
 	if err == nil {
 		a.After = measureFootprint(ctx)
+		st := r.ep.Stats()
+		a.Lanes, a.Parked = st.Lanes, st.Parked
 		err = say(a)
 	}
 	runtime.KeepAlive(l)

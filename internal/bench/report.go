@@ -28,6 +28,8 @@ type Result struct {
 	// Raw is the ceiling that was measured in the same run, in the same unit.
 	Raw  *float64 `json:"raw,omitempty"`
 	Note string   `json:"note,omitempty"`
+	// Skipped says why nothing was measured: a program is not there. Value is 0 then.
+	Skipped string `json:"skipped,omitempty"`
 }
 
 func (r *Result) judge(a Aim) {
@@ -78,6 +80,10 @@ func printTable(w io.Writer, results []Result) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\nwhat\tvalue\tunit\tmin\tmax\traw\tof raw\taim\tmet\t")
 	for _, r := range results {
+		if r.Skipped != "" {
+			fmt.Fprintf(t, "%s\tskipped\t\t\t\t\t\t\t\t\n", r.Name)
+			continue
+		}
 		ofRaw := ""
 		if r.Raw != nil && *r.Raw != 0 {
 			ofRaw = figure(&[]float64{r.Value / *r.Raw}[0])
@@ -87,6 +93,9 @@ func printTable(w io.Writer, results []Result) {
 	}
 	_ = t.Flush() // what can't be printed is in the file
 	for _, r := range results {
+		if r.Skipped != "" {
+			fmt.Fprintf(w, "%s: SKIPPED: %s\n", r.Name, r.Skipped)
+		}
 		if r.Note != "" {
 			fmt.Fprintf(w, "%s: %s\n", r.Name, r.Note)
 		}

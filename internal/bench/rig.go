@@ -22,6 +22,7 @@ type rig struct {
 	journal journal.Journal
 	seq     *sequencer.Sequencer
 	ep      *delivery.Endpoint
+	more    []*delivery.Endpoint // beside ep; added while nothing is raised
 	sender  webhook.Sender
 	client  *webhook.Client // nil when the sender is not ours to close
 	filler  filler
@@ -65,7 +66,12 @@ func openRig(c rigConfig) (*rig, error) {
 	}
 	var err error
 	r.seq, err = sequencer.Open(sequencer.Config{Source: "bench", Logger: quiet()}, r.journal,
-		func(recs []*journal.Record) { r.ep.Feed(recs) })
+		func(recs []*journal.Record) {
+			r.ep.Feed(recs)
+			for _, ep := range r.more {
+				ep.Feed(recs)
+			}
+		})
 	if err != nil {
 		return nil, errors.Join(err, r.journal.Close())
 	}
@@ -107,9 +113,23 @@ func (r *rig) observe(_ string, _ event.Type, raised time.Time) {
 func (r *rig) close() error {
 	err := r.seq.Close()
 	r.ep.Close()
+	for _, ep := range r.more {
+		ep.Close()
+	}
 	err = errors.Join(err, r.journal.Close())
 	if r.client != nil {
 		err = errors.Join(err, r.client.Close())
+	}
+	return err
+}
+
+// add adds an endpoint. Nothing may be on its way.
+func (r *rig) add(cfg delivery.Config) error {
+	ep, err := delivery.NewEndpoint(cfg, delivery.Deps{
+		Store: r.journal, Stamper: r.seq, Sender: r.sender, Logger: quiet(), Observer: delivery.Observer{Delivered: r.observe},
+	}, r.seq.Stats().NextIndex)
+	if err == nil {
+		r.more = append(r.more, ep)
 	}
 	return err
 }
@@ -149,6 +169,23 @@ func (r *rig) load(ctx context.Context, n, outstanding int, l streams) (time.Dur
 		return 0, err
 	}
 	return time.Since(start), nil
+}
+
+// loadAt is load for several endpoints that all get everything.
+func (r *rig) loadAt(ctx context.Context, n, outstanding, endpoints int, l streams) (time.Duration, error) {
+	start := time.Now()
+	base := r.delivered.Load()
+	for i := range n {
+		s, _ := l.at(i)
+		r.raise(s)
+		if over := (i + 1 - outstanding) * endpoints; i%64 == 0 && over > 0 {
+			if err := r.waitDelivered(ctx, base+int64(over)); err != nil {
+				return 0, err
+			}
+		}
+	}
+	err := r.waitDelivered(ctx, base+int64(n*endpoints))
+	return time.Since(start), err
 }
 
 // raiseAll raises n healthy events, and for each nine of them one on a bad stream if there are any. No more than

@@ -32,9 +32,15 @@ type sizes struct {
 	troubleEvents int           // healthy ones of one phase
 	troubleLimit  time.Duration // of one phase
 	memoryKeys    int
-	journaled     int
-	raises        int
-	scheduled     int
+	manyKeys      int
+	endpoints     int // that all get everything
+	// endpointEvents are raised for them.
+	endpointEvents int
+	idleEndpoints  int
+	queueEvents    int
+	journaled      int
+	raises         int
+	scheduled      int
 
 	idleFor      time.Duration // how long a server must rest
 	firstBytes   int           // viewers, one after the other
@@ -51,7 +57,7 @@ func fullSizes() sizes {
 	return sizes{
 		keys: 10_000, warm: 2_000, pairs: 7, events: 100_000, outstanding: 20_000,
 		idleEvents: 500, idleGap: 4 * time.Millisecond, loadedFor: 5 * time.Second,
-		troublePairs: 5, troubleEvents: 60_000, troubleLimit: 6 * time.Second, memoryKeys: 100_000, journaled: 1_000_000,
+		troublePairs: 5, troubleEvents: 60_000, troubleLimit: 6 * time.Second, memoryKeys: 100_000, manyKeys: 1_000_000, endpoints: 100, endpointEvents: 10_000, idleEndpoints: 900, queueEvents: 20_000, journaled: 1_000_000,
 		raises: 200_000, scheduled: 200_000,
 		idleFor: 2 * time.Second, firstBytes: 50, firstByteGap: 20 * time.Millisecond, bitrate: watchedBitrate,
 		viewersFew: 300, viewersMany: 1_000, recorded: 4 * time.Second, fanoutPairs: 3, fanoutFor: 6 * time.Second,
@@ -62,7 +68,7 @@ func quickSizes() sizes {
 	return sizes{
 		keys: 10_000, warm: 1_000, pairs: 3, events: 10_000, outstanding: 10_000,
 		idleEvents: 100, idleGap: 4 * time.Millisecond, loadedFor: time.Second,
-		troublePairs: 1, troubleEvents: 30_000, troubleLimit: 3 * time.Second, memoryKeys: 20_000, journaled: 100_000,
+		troublePairs: 1, troubleEvents: 30_000, troubleLimit: 3 * time.Second, memoryKeys: 20_000, manyKeys: 100_000, endpoints: 100, endpointEvents: 1_000, idleEndpoints: 300, queueEvents: 2_000, journaled: 100_000,
 		raises: 50_000, scheduled: 50_000,
 		idleFor: time.Second, firstBytes: 20, firstByteGap: 20 * time.Millisecond, bitrate: watchedBitrate,
 		viewersFew: 50, viewersMany: 50, recorded: 4 * time.Second, fanoutPairs: 1, fanoutFor: 2 * time.Second,
