@@ -18,11 +18,12 @@ import (
 )
 
 // TestGStreamer: GStreamer publishes over RTMP and RTMPS and plays over RTMP, RTMPS and HTTP-FLV. The players wait for the
-// stream, so that they have to decode every picture of it, and no other one.
+// stream, so that they have to decode every picture of it, but for the last ones over RTMP.
 func TestGStreamer(t *testing.T) {
 	t.Parallel()
 	file, _ := certificate(t)
-	s, r := serve(t, "tls.certificates", file, "rtmp.sslport", auto, "http.sslport", auto)
+	// On a busy machine it takes a while until all players are there.
+	s, r := serve(t, "tls.certificates", file, "rtmp.sslport", auto, "http.sslport", auto, "general.maxStreamWaitMS", "120000")
 	rtmps, https := s.secure()
 	const pictures, width, height = 75, 160, 120
 	dir := t.TempDir()
@@ -35,10 +36,10 @@ func TestGStreamer(t *testing.T) {
 		scheme, _, _ := strings.Cut(to, ":")
 		name := "gst_" + scheme
 		players := map[string]*tool{
-			name + "_over_rtmp":  play(name+"_over_rtmp", "rtmp2src", "location="+s.rtmpURL(name)),
-			name + "_over_rtmps": play(name+"_over_rtmps", "rtmp2src", "location=rtmps://"+rtmps+"/live/"+name, "tls-validation-flags=0"),
-			name + "_over_http":  play(name+"_over_http", "souphttpsrc", "location="+s.flvURL(name)),
-			name + "_over_https": play(name+"_over_https", "souphttpsrc", "ssl-strict=false", "location=https://"+https+"/live/"+name+".live.flv"),
+			name + "_over_rtmp":  play(name+"_over_rtmp", "rtmp2src", "timeout=120", "location="+s.rtmpURL(name)),
+			name + "_over_rtmps": play(name+"_over_rtmps", "rtmp2src", "timeout=120", "location=rtmps://"+rtmps+"/live/"+name, "tls-validation-flags=0"),
+			name + "_over_http":  play(name+"_over_http", "souphttpsrc", "timeout=120", "location="+s.flvURL(name)),
+			name + "_over_https": play(name+"_over_https", "souphttpsrc", "timeout=120", "ssl-strict=false", "location=https://"+https+"/live/"+name+".live.flv"),
 		}
 		r.await("the players of "+name, len(players), func(p *post) bool {
 			return p.hook == event.OnStreamNotFound && p.body.Event.Stream == key(name)
@@ -57,11 +58,16 @@ func TestGStreamer(t *testing.T) {
 			if err := c.wait(); err != nil {
 				t.Errorf("%s: %v\n%s", player, err, c.stderr.String())
 			}
+			const size = width * height * 3 / 2
+			least := pictures
+			if strings.Contains(player, "_over_rtmp") {
+				least -= 2 // rtmp2src drops what it has not handed on when the stream ends
+			}
 			st, err := os.Stat(filepath.Join(dir, player))
 			if err != nil {
 				t.Error(err)
-			} else if n := st.Size(); n != pictures*width*height*3/2 {
-				t.Errorf("%s: %d bytes of pictures, which are %d of %d", player, n, n/(width*height*3/2), pictures)
+			} else if n := int(st.Size()); n%size != 0 || n/size < least || n/size > pictures {
+				t.Errorf("%s: %d bytes of pictures, which are %d of %d", player, n, n/size, pictures)
 			}
 		}
 		r.accept(event.OnPublicationEnded, name)
