@@ -18,6 +18,8 @@ type Config struct {
 	HTTP     HTTP
 	Hook     Hook
 	RTMP     RTMP
+	RTSP     RTSP
+	RTP      RTP
 	Server   Server
 	Journal  Journal
 	Delivery Delivery
@@ -125,6 +127,24 @@ func (h *Hook) setURL(hook, url string) {
 	if url != "" {
 		h.urls[hook] = url
 	}
+}
+
+// RTSP is [rtsp].
+type RTSP struct {
+	Port      int           // 554; 8554 without a file; 0: off
+	SSLPort   int           // 332; 8332 without a file; 0: off
+	AuthBasic bool          // Basic instead of Digest; 0
+	Handshake time.Duration // limit until RECORD or PLAY; 15 s
+	KeepAlive time.Duration // idle time-out of publishers; 15 s
+	Transport int           // -1 any, 0 TCP, 1 UDP, 2 multicast; -1
+	// PortMin and PortMax are rtp_proxy.port_range: the UDP ports of RTSP; 30000-35000.
+	PortMin, PortMax int
+}
+
+// RTP is [rtp].
+type RTP struct {
+	AudioMTU int // bytes; 600
+	VideoMTU int // bytes; 1400
 }
 
 // RTMP is [rtmp].

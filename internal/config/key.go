@@ -293,14 +293,17 @@ func portKey(name, def string, doc string, field func(*Config) *int) Key {
 	return k
 }
 
-func portRangeKey(name, def string, least int, hot Hot, doc string) Key {
+func portRangeKey(name, def string, least int, hot Hot, doc string, set func(c *Config, first, last int)) Key {
 	allowed := "two ports first-last, at least " + strconv.Itoa(least) + " ports"
-	return newKey(KindPortRange, name, def, hot, doc, allowed, func(_ *Config, v string) error {
+	return newKey(KindPortRange, name, def, hot, doc, allowed, func(c *Config, v string) error {
 		a, b, _ := strings.Cut(v, "-")
 		from, errA := strconv.ParseUint(strings.Trim(a, blank), 10, 16)
 		to, errB := strconv.ParseUint(strings.Trim(b, blank), 10, 16)
 		if errA != nil || errB != nil || from == 0 || to < from || int(to-from)+1 < least {
 			return errNotAllowed
+		}
+		if set != nil {
+			set(c, int(from), int(to))
 		}
 		return nil
 	})

@@ -30,36 +30,14 @@ func recordKeys() []Key {
 	)
 }
 
-func rtspKeys() []Key {
-	return planned(
-		portKey("rtsp.port", "554", "RTSP listener", nil),
-		portKey("rtsp.sslport", "332", "RTSPS listener", nil),
-		boolKey("rtsp.authBasic", "0", Now, "Basic instead of Digest", nil),
-		durationKey("rtsp.handshakeSecond", "15", time.Second, 0.1, maxSeconds, Now, "limit of the handshake", nil),
-		durationKey("rtsp.keepAliveSecond", "15", time.Second, 0.1, maxSeconds, Now, "idle time-out", nil),
-		boolKey("rtsp.directProxy", "1", New, "pass packets through unchanged", nil),
-		boolKey("rtsp.lowLatency", "0", New, "no merging of packets", nil),
-		intKey("rtsp.rtpTransportType", "-1", -1, 2, Now, "-1 any, 0 TCP, 1 UDP, 2 multicast", nil),
-	)
-}
-
-func rtpKeys() []Key {
-	return planned(
-		intKey("rtp.audioMtuSize", "600", 64, 65535, New, "MTU of audio packets, bytes", nil),
-		intKey("rtp.videoMtuSize", "1400", 64, 65535, New, "MTU of video packets, bytes", nil),
-		intKey("rtp.rtpMaxSize", "10", 1, 1<<20, New, "largest packet over TCP, KB", nil),
-		boolKey("rtp.lowLatency", "0", New, "no merging of packets", nil),
-		boolKey("rtp.h264_stap_a", "1", New, "STAP-A for H.264", nil),
-	)
-}
-
 func rtpProxyKeys() []Key {
 	payloadType := func(name, def, codec string) Key {
 		return intKey("rtp_proxy."+name, def, 0, 127, Now, "payload type of "+codec, nil)
 	}
-	return planned(
+	ports := portRangeKey("rtp_proxy.port_range", "30000-35000", 36, Now, "pool of ports for RTP over UDP",
+		func(c *Config, first, last int) { c.RTSP.PortMin, c.RTSP.PortMax = first, last })
+	return append(planned(
 		portKey("rtp_proxy.port", "10000", "shared GB28181 port, UDP and TCP", nil),
-		portRangeKey("rtp_proxy.port_range", "30000-35000", 36, Now, "pool of ports for RTP"),
 		durationKey("rtp_proxy.timeoutSec", "15", time.Second, 0.1, maxSeconds, Now, "limit without data", nil),
 		pathKey("rtp_proxy.dumpDir", "", Now, "debug dump", nil),
 		payloadType("h264_pt", "98", "H.264"),
@@ -70,7 +48,7 @@ func rtpProxyKeys() []Key {
 		durationKey("rtp_proxy.rtp_g711_dur_ms", "100", time.Millisecond, 1, 10000, New, "length of a G.711 packet", nil),
 		intKey("rtp_proxy.udp_recv_socket_buffer", "4194304", 0, maxBuffer, New, "receive buffer, bytes", nil),
 		boolKey("rtp_proxy.merge_frame", "1", New, "merge frames of one time stamp", nil),
-	)
+	), ports)
 }
 
 func rtcKeys() []Key {
@@ -98,7 +76,7 @@ func rtcKeys() []Key {
 		nameKey("rtc.iceUfrag", "ZLMediaKit", New, "user of STUN and TURN", nil),
 		nameKey("rtc.icePwd", "ZLMediaKit", New, "password of STUN and TURN", nil),
 		intKey("rtc.max_stun_retry", "7", 0, 1000, New, "STUN retries", nil),
-		portRangeKey("rtc.port_range", "49152-65535", 1, New, "ports of TURN"),
+		portRangeKey("rtc.port_range", "49152-65535", 1, New, "ports of TURN", nil),
 	}
 	return planned(append(keys, nackKeys()...)...)
 }

@@ -91,7 +91,7 @@ func TestLoadsZLMediaKitsFile(t *testing.T) {
 			if v, ok := c.Get("ffmpeg.cmd_hd"); !ok || !strings.Contains(v, "1280x720") {
 				t.Errorf("ffmpeg.cmd_hd is %q", v)
 			}
-			if got := c.Unimplemented(); !slices.Equal(got, []string{"hook.on_record_mp4", "rtp_proxy.port_range"}) {
+			if got := c.Unimplemented(); !slices.Equal(got, []string{"hook.on_record_mp4"}) {
 				t.Errorf("not implemented: %v", got)
 			}
 			var about []string
@@ -206,7 +206,7 @@ func TestUnimplemented(t *testing.T) {
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	want := []string{"hls.segNum", "protocol.enable_mp4", "rtsp.port", "srt.port"}
+	want := []string{"hls.segNum", "protocol.enable_mp4", "srt.port"}
 	if got := c.Unimplemented(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -276,7 +276,7 @@ func TestSnapshotIsACopy(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	path := write(t, "[http]\nport=x\nprot=1\n[rtsp]\nport=8554\n")
+	path := write(t, "[http]\nport=x\nprot=1\n[srt]\nport=8554\n")
 	r, err := Check(path, []string{"HOOKLINE_HOOK_RETRY=2"})
 	if err != nil || r.OK() {
 		t.Fatalf("%+v, %v", r, err)
@@ -284,7 +284,7 @@ func TestCheck(t *testing.T) {
 	want := "error: " + path + `:2: http.port = "x"; allowed: a port from 0 to 65535 (0: off)
 warning: ` + path + `:3: http.prot: no such key; kept, without effect. Did you mean http.port?
 warning: api.secret: empty or the published default; a random one replaces it at start
-not in this version, without effect: rtsp.port
+not in this version, without effect: srt.port
 set by the environment: hook.retry
 ` + path + ": 1 error(s)\n"
 	if got := r.String(); got != want {

@@ -65,6 +65,7 @@ func (c *command) environment(r *receivertool.Receiver) []string {
 	set("general.listen_ip", "127.0.0.1")
 	set("rtmp.port", c.rtmp)
 	set("http.port", c.http)
+	set("rtsp.port", "0")
 	set("server.state_dir", filepath.Join(c.dir, "state"))
 	set("general.flowThreshold", 0)
 	set("general.streamNoneReaderDelayMS", 3000)

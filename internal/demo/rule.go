@@ -15,7 +15,7 @@ import (
 const keyPrefix = "__defaultVhost__/"
 
 // schemas are those that are registered for what is published here, in their order.
-func schemas() []string { return []string{"rtmp", "ts", "fmp4"} }
+func schemas() []string { return []string{"rtmp", "rtsp", "ts", "fmp4"} }
 
 // enoughMessages is the number of messages by which metadata, configuration and a frame of both tracks are sent.
 const enoughMessages = 5

@@ -127,7 +127,7 @@ func compareRecorded(t *testing.T, p *post, name string) {
 	case "on_server_started": // the values are this server's own, and it has more keys
 		compareStarted(t, got, want)
 		return
-	case "on_stream_none_reader", "on_stream_changed.unregist.rtmp", "on_stream_changed.unregist.ts", "on_stream_changed.unregist.fmp4": // recorded from another stream
+	case "on_stream_none_reader", "on_stream_changed.unregist.rtmp", "on_stream_changed.unregist.rtsp", "on_stream_changed.unregist.ts", "on_stream_changed.unregist.fmp4": // recorded from another stream
 		for _, k := range []string{"schema", "stream", "params"} {
 			want[k] = got[k]
 		}

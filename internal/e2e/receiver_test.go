@@ -302,7 +302,7 @@ func (r *receiver) story(stream string) (out []string) {
 }
 
 // schemas are those of a stream of pictures and sound, in the order of registration.
-func schemas() []string { return []string{"rtmp", "ts", "fmp4"} }
+func schemas() []string { return []string{"rtmp", "rtsp", "ts", "fmp4"} }
 
 // spell puts the registers of all schemas for the word "register", and their unregisters, in reverse, for "unregister".
 func spell(words ...string) (out []string) {

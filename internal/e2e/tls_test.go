@@ -162,7 +162,7 @@ func publishOver(t *testing.T, trust *tls.Config, url string) *publisher {
 func TestNoCertificate(t *testing.T) {
 	t.Parallel()
 	config := filepath.Join(t.TempDir(), "config.ini")
-	if err := os.WriteFile(config, []byte("[http]\nsslport=443\n[api]\nsecret=of-the-test\n"), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("[http]\nsslport=443\n[rtsp]\nport=0\n[api]\nsecret=of-the-test\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s := start(t, quick().without("api.secret").with("server.state_dir", stateDir(t)), "serve", "-c", config)

@@ -59,7 +59,7 @@ type AV1Sequence struct {
 func OBUs(data []byte) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
 		for len(data) > 0 {
-			typ, payload, n, ok := takeOBU(data)
+			typ, payload, n, ok := TakeOBU(data)
 			if !ok || !yield(typ, payload) {
 				return
 			}
@@ -68,8 +68,8 @@ func OBUs(data []byte) iter.Seq2[int, []byte] {
 	}
 }
 
-// takeOBU reads the OBU at the start of b, which takes n bytes.
-func takeOBU(b []byte) (typ int, payload []byte, n int, ok bool) {
+// TakeOBU reads the OBU at the start of b, which is not empty; it takes n bytes.
+func TakeOBU(b []byte) (typ int, payload []byte, n int, ok bool) {
 	const extension, hasSize, forbidden = 4, 2, 0x80
 	h := b[0]
 	if h&forbidden != 0 {
@@ -107,7 +107,7 @@ func leb128(b []byte) (v uint64, n int) {
 // TrimAV1 returns a temporal unit without the temporal delimiters in front of it, which containers leave out.
 func TrimAV1(data []byte) []byte {
 	for len(data) > 0 {
-		typ, _, n, ok := takeOBU(data)
+		typ, _, n, ok := TakeOBU(data)
 		if !ok || typ != OBUTemporalDelimiter {
 			break
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 	"github.com/hookline/hookline/internal/journal"
 	"github.com/hookline/hookline/internal/journal/pebble"
 	"github.com/hookline/hookline/internal/rtmp"
+	"github.com/hookline/hookline/internal/rtsp"
 	"github.com/hookline/hookline/internal/sequencer"
 	"github.com/hookline/hookline/internal/stream"
 	"github.com/hookline/hookline/internal/tlscert"
@@ -55,6 +57,7 @@ type Server struct {
 	decide  *decision.Service
 	hub     *stream.Hub
 	rtmp    *rtmp.Server
+	rtsp    *rtsp.Server
 	live    *httplive.Handler
 	http    *http.Server
 	web     *web
@@ -63,6 +66,7 @@ type Server struct {
 	router           *router
 
 	rtmpListener, httpListener   net.Listener
+	rtspListener, rtspsListener  net.Listener
 	rtmpsListener, httpsListener net.Listener   // of TLS; nil without a certificate
 	certs                        *tlscert.Store // of the TLS listeners
 	diskFull                     atomic.Bool
@@ -199,7 +203,8 @@ func (s *Server) openMedia() error {
 		Sequence: stamps{s.seq}, Sender: s.asker, Observer: decisionObserver{s.web.metrics.DecisionObserver(), s.web.attempts}, Endpoint: endpointName,
 		Barrier: barrier{seq: s.seq, ep: s.ep, max: c.Delivery.Barrier},
 	})
-	formats := append(rtmp.Formats(c.RTMP.Enhanced), httplive.Formats(c.RTMP.Enhanced)...)
+	formats := slices.Concat(rtmp.Formats(c.RTMP.Enhanced), rtsp.Formats(c.RTP.VideoMTU, c.RTP.AudioMTU),
+		httplive.Formats(c.RTMP.Enhanced))
 	s.hub = stream.New(hubConfig(c), facts{s.seq}, gate{s.decide, s.ep}, formats)
 	s.onFailure(func() error { return s.hub.Stop(s.ctx) })
 	s.rtmp = rtmp.New(rtmp.Config{
@@ -212,6 +217,7 @@ func (s *Server) openMedia() error {
 		Registry: rtmpSessions{s.web.sessions}, NewID: s.web.sessions.NewID, Logger: s.log,
 	}, rtmp.HubOf(s.hub))
 	s.onFailure(s.rtmp.Close)
+	s.openRTSP(c)
 	s.live = httplive.New(s.liveConfig(c), s.hub)
 	return s.openWeb()
 }
@@ -223,6 +229,9 @@ func (s *Server) bind() (err error) {
 		return err
 	}
 	if s.httpListener, err = s.listen("http.port", c.HTTP.Port); err != nil {
+		return err
+	}
+	if err := s.bindRTSP(c); err != nil {
 		return err
 	}
 	return s.bindTLS()
@@ -281,6 +290,7 @@ func (s *Server) serve() {
 			}
 		})
 	}
+	s.serveRTSP()
 	s.run(func() { s.certs.Watch(s.ctx) })
 	s.run(s.keepalives)
 	s.run(s.retention)
@@ -289,7 +299,7 @@ func (s *Server) serve() {
 	s.run(func() { s.store.Watch(s.ctx) })
 	s.web.ready.Listening()
 	s.log.Info("hookline is up", "version", s.opt.Version, "rtmp", s.RTMPAddr(), "http", s.HTTPAddr(),
-		"rtmps", addrOf(s.rtmpsListener), "https", addrOf(s.httpsListener), "media_server_id", s.store.Config().General.MediaServerID, "journal", s.store.Config().JournalDir())
+		"rtsp", s.RTSPAddr(), "rtsps", addrOf(s.rtspsListener), "rtmps", addrOf(s.rtmpsListener), "https", addrOf(s.httpsListener), "media_server_id", s.store.Config().General.MediaServerID, "journal", s.store.Config().JournalDir())
 }
 
 func (s *Server) run(f func()) {
@@ -327,6 +337,7 @@ func (s *Server) reconfigured(old, c *config.Config, _ []string) {
 	s.hub.Reconfigure(hubConfig(c))
 	s.live.Reconfigure(s.liveConfig(c))
 	s.rtmp.SetTimeouts(c.RTMP.Handshake, c.RTMP.KeepAlive)
+	s.rtsp.Reconfigure(s.rtspConfig(c))
 	if old.TLS.Certificates != c.TLS.Certificates {
 		s.replaceCertificates(c)
 	}
@@ -368,7 +379,7 @@ func (s *Server) stopMedia(ctx context.Context) error {
 		_ = l.Close()
 	}
 	s.live.Close()
-	return errors.Join(hub, s.rtmp.Close())
+	return errors.Join(hub, s.rtmp.Close(), s.rtsp.Close())
 }
 
 func (s *Server) stopEvents(ctx context.Context, limit time.Duration) error {

@@ -212,6 +212,8 @@ mediaServerId=test
 port=65535
 [http]
 port=65535
+[rtsp]
+port=65535
 [server]
 state_dir=%[1]s
 [delivery]
@@ -328,6 +330,8 @@ secret=replay-secret
 [rtmp]
 port=65535
 [http]
+port=65535
+[rtsp]
 port=65535
 [server]
 state_dir=%s

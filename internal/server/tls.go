@@ -14,7 +14,7 @@ import (
 // selfSignedFile is the certificate of tls.self_signed, below server.state_dir.
 const selfSignedFile = "self-signed.pem"
 
-// bindTLS opens the listeners of RTMPS and HTTPS. Without a certificate they stay closed: ZLMediaKit's files name their
+// bindTLS opens the listeners of RTMPS, RTSPS and HTTPS. Without a certificate they stay closed: ZLMediaKit's files name their
 // ports whether TLS is wanted or not, so that is no reason to refuse the start, and a certificate that nobody trusts is
 // worse than none.
 func (s *Server) bindTLS() (err error) {
@@ -22,17 +22,20 @@ func (s *Server) bindTLS() (err error) {
 	if s.certs, err = s.openCertificates(c); err != nil {
 		return err
 	}
-	if c.RTMP.SSLPort == 0 && c.HTTP.SSLPort == 0 {
+	if c.RTMP.SSLPort == 0 && c.HTTP.SSLPort == 0 && c.RTSP.SSLPort == 0 {
 		return nil
 	}
 	if s.certs.Empty() {
 		if c.Path() != "" {
-			s.log.Warn("no certificate: HTTPS and RTMPS are off; set tls.certificates, or http.sslport and rtmp.sslport to 0",
-				"https", c.HTTP.SSLPort, "rtmps", c.RTMP.SSLPort)
+			s.log.Warn("no certificate: HTTPS, RTMPS and RTSPS are off; set tls.certificates, or http.sslport, rtmp.sslport and rtsp.sslport to 0",
+				"https", c.HTTP.SSLPort, "rtmps", c.RTMP.SSLPort, "rtsps", c.RTSP.SSLPort)
 		}
 		return nil
 	}
 	if s.rtmpsListener, err = s.listenTLS("rtmp.sslport", c.RTMP.SSLPort); err != nil {
+		return err
+	}
+	if s.rtspsListener, err = s.listenTLS("rtsp.sslport", c.RTSP.SSLPort); err != nil {
 		return err
 	}
 	s.httpsListener, err = s.listenTLS("http.sslport", c.HTTP.SSLPort, "http/1.1")
@@ -82,7 +85,7 @@ func (s *Server) replaceCertificates(c *config.Config) {
 		return
 	}
 	if none {
-		s.log.Warn("the first certificate: HTTPS and RTMPS open with the next start")
+		s.log.Warn("the first certificate: HTTPS, RTMPS and RTSPS open with the next start")
 	}
 }
 

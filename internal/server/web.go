@@ -85,7 +85,7 @@ func (s *Server) healthy() error {
 }
 
 func (s *Server) listeners() int {
-	return len(present(s.rtmpListener, s.httpListener, s.rtmpsListener, s.httpsListener))
+	return len(present(s.rtmpListener, s.httpListener, s.rtmpsListener, s.httpsListener, s.rtspListener, s.rtspsListener))
 }
 
 func settings(c *config.Config) api.Settings {

@@ -185,6 +185,8 @@ type PlayRequest struct {
 	fact.MediaInfo
 	Peer
 	Format string // Format.Name
+	// Admitted: the protocol's own authentication let the viewer in, so on_play is not asked.
+	Admitted bool
 	// Kick ends the viewer's session; it must not block. Called when the stream ended or the API kicks it.
 	Kick func()
 }

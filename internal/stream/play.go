@@ -45,7 +45,10 @@ func (h *Hub) Play(ctx context.Context, req PlayRequest) (*Viewer, error) {
 	ctx, cancel := h.bound(ctx)
 	defer cancel()
 	q := PlayQuestion{MediaInfo: req.MediaInfo, Client: req.Client}
-	v := h.gate.Play(ctx, q)
+	v := Verdict{Outcome: fact.Outcome{Allowed: true}}
+	if !req.Admitted {
+		v = h.gate.Play(ctx, q)
+	}
 	if err := h.gone(ctx); err != nil {
 		return nil, err
 	}
@@ -55,9 +58,11 @@ func (h *Hub) Play(ctx context.Context, req PlayRequest) (*Viewer, error) {
 	edge := strings.HasPrefix(req.Params, "edge=1")
 
 	st.mu.Lock()
-	h.facts.Raise(&fact.Decided{
-		Type: event.OnPlay, Live: req.Stream, MediaInfo: req.MediaInfo, Client: req.Client, Outcome: v.Outcome,
-	})
+	if !req.Admitted {
+		h.facts.Raise(&fact.Decided{
+			Type: event.OnPlay, Live: req.Stream, MediaInfo: req.MediaInfo, Client: req.Client, Outcome: v.Outcome,
+		})
+	}
 	if !v.Outcome.Allowed {
 		st.mu.Unlock()
 		return nil, &RefusedError{Message: v.Outcome.Message}
@@ -77,6 +82,15 @@ func (h *Hub) Play(ctx context.Context, req PlayRequest) (*Viewer, error) {
 	st.mu.Unlock()
 	opened := absent && h.demand != nil && h.demand(ctx, q)
 	return h.wait(ctx, st, w, q, opened)
+}
+
+// Note states the outcome of a decision that a protocol asked for by itself, in the order of the stream.
+func (h *Hub) Note(f *fact.Decided) {
+	st := h.acquire(f.Live.Key())
+	defer h.drop(st)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	h.facts.Raise(f)
 }
 
 // SetDemand tells who opens the sources of absent streams. It is called once, before the first Play.

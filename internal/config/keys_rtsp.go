@@ -1,0 +1,36 @@
+package config
+
+import "time"
+
+// rtspKeys are [rtsp].
+func rtspKeys() []Key {
+	keys := []Key{
+		portKey("rtsp.port", "554", "RTSP listener", func(c *Config) *int { return &c.RTSP.Port }).withoutFile("8554"),
+		portKey("rtsp.sslport", "332", "RTSPS listener; off while there is no certificate (tls.certificates)",
+			func(c *Config) *int { return &c.RTSP.SSLPort }).withoutFile("8332"),
+		boolKey("rtsp.authBasic", "0", Now, "Basic instead of Digest", func(c *Config) *bool { return &c.RTSP.AuthBasic }),
+		durationKey("rtsp.handshakeSecond", "15", time.Second, 0.1, maxSeconds, Now, "limit until RECORD or PLAY",
+			func(c *Config) *time.Duration { return &c.RTSP.Handshake }),
+		durationKey("rtsp.keepAliveSecond", "15", time.Second, 0.1, maxSeconds, Now, "idle time-out of publishers",
+			func(c *Config) *time.Duration { return &c.RTSP.KeepAlive }),
+		intKey("rtsp.rtpTransportType", "-1", -1, 2, Now, "-1 any, 0 TCP, 1 UDP, 2 multicast; others are answered 461",
+			func(c *Config) *int { return &c.RTSP.Transport }),
+	}
+	return append(keys, planned(
+		boolKey("rtsp.directProxy", "1", New, "pass packets through unchanged", nil),
+		boolKey("rtsp.lowLatency", "0", New, "no merging of packets", nil),
+	)...)
+}
+
+// rtpKeys are [rtp].
+func rtpKeys() []Key {
+	keys := []Key{
+		intKey("rtp.audioMtuSize", "600", 64, 65535, Start, "MTU of audio packets, bytes", func(c *Config) *int { return &c.RTP.AudioMTU }),
+		intKey("rtp.videoMtuSize", "1400", 64, 65535, Start, "MTU of video packets, bytes", func(c *Config) *int { return &c.RTP.VideoMTU }),
+	}
+	return append(keys, planned(
+		intKey("rtp.rtpMaxSize", "10", 1, 1<<20, New, "largest packet over TCP, KB", nil),
+		boolKey("rtp.lowLatency", "0", New, "no merging of packets", nil),
+		boolKey("rtp.h264_stap_a", "1", New, "STAP-A for H.264", nil),
+	)...)
+}

@@ -1,0 +1,15 @@
+// Package rtsp serves RTSP (RFC 2326): publishers that ANNOUNCE and RECORD, players that DESCRIBE and PLAY.
+//
+// Contract.
+//
+//   - ANNOUNCE is answered only after on_publish decided. DESCRIBE asks on_rtsp_realm; with a realm on_rtsp_auth takes the
+//     place of on_play, once for a connection.
+//   - RTP goes over the connection itself, on any channels, or over UDP. The packets of a stream are written once, in the
+//     interleaved framing with channels 0 and 1 for the first track, 2 and 3 for the second; a viewer over TCP that asked
+//     for these gets them as they are, others get copies with their own channels, and over UDP the packets themselves.
+//   - A viewer is attached from DESCRIBE on, and starts at a key frame when it PLAYs.
+//   - Everything that a peer sends is bounded: lines, headers, bodies, frames, the time to get going, and the time without
+//     a sign of life.
+//   - A session is one connection and one goroutine that reads, and one more that writes what is played. UDP adds one for each
+//     socket. Server.Close ends them and waits.
+package rtsp

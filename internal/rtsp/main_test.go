@@ -1,0 +1,140 @@
+package rtsp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/stream"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a hub with a gate that the tests steer, and the facts that came of it.
+type world struct {
+	mu    sync.Mutex
+	facts []fact.Fact
+	ended chan *fact.PublicationEnded
+
+	allow  func(params string) bool
+	realm  string
+	passwd string
+	hashed bool
+}
+
+func newWorld() *world {
+	return &world{ended: make(chan *fact.PublicationEnded, 16), allow: func(string) bool { return true }}
+}
+
+func (w *world) Raise(f fact.Fact) {
+	w.mu.Lock()
+	w.facts = append(w.facts, f)
+	w.mu.Unlock()
+	if e, ok := f.(*fact.PublicationEnded); ok {
+		w.ended <- e
+	}
+}
+
+func (w *world) types() (out []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range w.facts {
+		out = append(out, string(f.Meta().Type))
+	}
+	return out
+}
+
+func (w *world) Admit() (func(), error) { return func() {}, nil }
+
+func (w *world) outcome(params string) fact.Outcome {
+	o := fact.Outcome{Allowed: w.allow(params), By: "hook"}
+	if !o.Allowed {
+		o.Message = "wrong token"
+	}
+	return o
+}
+
+func (w *world) Publish(_ context.Context, q stream.PublishQuestion) stream.PublishVerdict {
+	return stream.PublishVerdict{
+		Outcome: w.outcome(q.Params), Options: stream.Options{EnableAudio: true, EnableRTSP: true, MaxTrack: 2},
+	}
+}
+
+func (w *world) Play(_ context.Context, q stream.PlayQuestion) stream.Verdict {
+	return stream.Verdict{Outcome: w.outcome(q.Params)}
+}
+
+func (w *world) NotFound(context.Context, stream.PlayQuestion) (bool, fact.Outcome) {
+	return false, fact.Outcome{By: "default"}
+}
+
+func (w *world) NoneReader(string, fact.NoneReader, func() bool, func(bool, fact.Outcome)) {}
+
+func (w *world) Realm(context.Context, stream.PlayQuestion) (string, fact.Outcome) {
+	if w.realm == "" {
+		return "", fact.Outcome{Allowed: true, By: "default"}
+	}
+	return w.realm, fact.Outcome{Allowed: true, By: "hook"}
+}
+
+func (w *world) Credentials(_ context.Context, _ stream.PlayQuestion, user, realm string, _ bool) (string, bool, fact.Outcome) {
+	if w.hashed {
+		return md5Hex(user + ":" + realm + ":" + w.passwd), true, fact.Outcome{Allowed: true, By: "hook"}
+	}
+	return w.passwd, false, fact.Outcome{Allowed: true, By: "hook"}
+}
+
+// start serves on a free port and returns the address.
+func start(t *testing.T, w *world, cfg Config) (srv *Server, addr string) {
+	t.Helper()
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	hc := stream.DefaultConfig()
+	hc.FlowThreshold, hc.MaxStreamWait = 0, 10*time.Second
+	hub := stream.New(hc, w, w, Formats(1400, 1400))
+	srv = New(cfg, hub, w)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	t.Cleanup(func() {
+		if err := hub.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := srv.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; !errors.Is(err, ErrServerClosed) {
+			t.Error(err)
+		}
+		if n := srv.Connections(); n != 0 {
+			t.Errorf("%d sessions are left", n)
+		}
+	})
+	return srv, l.Addr().String()
+}
+
+// run runs a tool and returns what it wrote. A tool that is missing fails the test.
+func run(t *testing.T, name string, args ...string) (out string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	b, err := cmd.Output()
+	if errors.Is(err, exec.ErrNotFound) {
+		t.Fatal(err)
+	}
+	return string(b) + stderr.String(), err
+}

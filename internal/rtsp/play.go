@@ -1,0 +1,460 @@
+package rtsp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/format/rtp"
+	"github.com/hookline/hookline/internal/stream"
+)
+
+// view is what a session plays.
+type view struct {
+	name   fact.Stream
+	base   string // URL of the description
+	viewer *stream.Viewer
+	offers []offer
+	outs   map[int]*out // by the number of the track
+	over   string       // "tcp" or "udp", the same for all tracks
+
+	paused  atomic.Bool
+	cancel  context.CancelFunc // of the goroutine that writes; nil before PLAY
+	done    chan struct{}
+	reports sync.WaitGroup // of the goroutines that read reports
+}
+
+// out is the way of one track to the player.
+type out struct {
+	channel  [2]int
+	media    *net.UDPConn
+	control  *net.UDPConn
+	toMedia  *net.UDPAddr
+	toReport *net.UDPAddr
+}
+
+func (v *view) udp() bool { return v.over == "udp" }
+
+func (v *view) playing() bool { return v.cancel != nil }
+
+// describe takes DESCRIBE: it asks whether the stream may be played, waits for it and attaches the viewer.
+func (s *session) describe(q *request) error {
+	if s.pub != nil || s.view != nil {
+		return s.answer(q, &reply{status: 455})
+	}
+	name, params, err := target(q.url, s.cfg.EnableVhost)
+	if err != nil {
+		return s.answer(q, &reply{status: 404})
+	}
+	info := fact.MediaInfo{Schema: FormatName, Protocol: s.protocol, Stream: name, Params: params}
+	var viewer *stream.Viewer
+	var refusal *reply
+	s.listening(func(ctx context.Context) {
+		var through bool
+		if through, refusal = s.authorize(q, stream.PlayQuestion{MediaInfo: info, Client: s.peer.Client}); refusal != nil {
+			return
+		}
+		viewer, err = s.srv.hub.Play(ctx, stream.PlayRequest{
+			MediaInfo: info, Peer: s.peer, Format: FormatName, Admitted: through, Kick: func() { s.end(fact.EndKicked) },
+		})
+	})
+	if refusal != nil {
+		return s.answer(q, refusal)
+	}
+	if err != nil {
+		_ = s.answer(q, playRefusal(err))
+		return err
+	}
+	v := &view{name: name, viewer: viewer, outs: map[int]*out{}}
+	s.view = v
+	var sdp string
+	if sdp, v.offers = describe(viewer.Program(), name.Stream); len(v.offers) == 0 {
+		return s.answer(q, textReply(415, "no track of this stream can be carried by RTP"))
+	}
+	v.base, _, _ = strings.Cut(q.url, "?")
+	v.base = strings.TrimSuffix(v.base, "/") + "/"
+	return s.answer(q, &reply{status: 200, header: []string{
+		"Content-Base", v.base, "Content-Type", "application/sdp",
+	}, body: sdp})
+}
+
+// playRefusal translates an error of Hub.Play.
+func playRefusal(err error) *reply {
+	var refused *stream.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return textReply(401, refused.Message)
+	case errors.Is(err, stream.ErrNotFound):
+		return textReply(404, "no such stream")
+	case errors.Is(err, stream.ErrStopping):
+		return textReply(503, err.Error())
+	default:
+		return textReply(500, "internal error")
+	}
+}
+
+// setupPlay takes SETUP of a player.
+func (s *session) setupPlay(q *request, o spec) error {
+	v := s.view
+	n, ok := v.trackOf(q.url)
+	if !ok {
+		return s.answer(q, &reply{status: 404})
+	}
+	over := "udp"
+	if o.tcp {
+		over = "tcp"
+	}
+	if v.outs[n] != nil || v.playing() || v.over != "" && v.over != over {
+		return s.answer(q, &reply{status: 455})
+	}
+	w := &out{}
+	transport := ""
+	if o.tcp {
+		if o.interleaved[0] < 0 {
+			o.interleaved = [2]int{2 * n, 2*n + 1}
+		}
+		w.channel = o.interleaved
+		transport = tcpTransport(w.channel, 0, false)
+	} else {
+		var err error
+		if w.media, w.control, err = s.srv.ports.pair(nil); err != nil {
+			s.log.Warn("RTSP player over UDP", "stream", v.name.Key(), "error", err)
+			return s.answer(q, &reply{status: 461})
+		}
+		ip := net.ParseIP(s.peer.IP)
+		w.toMedia = &net.UDPAddr{IP: ip, Port: o.clientPort[0]}
+		w.toReport = &net.UDPAddr{IP: ip, Port: o.clientPort[1]}
+		port := w.media.LocalAddr().(*net.UDPAddr).Port //nolint:forcetypeassert // of ListenUDP
+		transport = udpTransport(o.clientPort, port, 0, false)
+	}
+	v.over, v.outs[n] = over, w
+	return s.answer(q, &reply{status: 200, header: []string{"Transport", transport}})
+}
+
+// trackOf returns the track that a URL names. A URL that names none means the only one, or the first that is not set up.
+func (v *view) trackOf(url string) (int, bool) {
+	if i := strings.LastIndex(url, trackName); i >= 0 {
+		digits, _, _ := strings.Cut(url[i+len(trackName):], "?")
+		n, err := strconv.Atoi(strings.TrimSuffix(digits, "/"))
+		for _, o := range v.offers {
+			if err == nil && o.number == n {
+				return n, true
+			}
+		}
+		return 0, false
+	}
+	for _, o := range v.offers {
+		if v.outs[o.number] == nil {
+			return o.number, true
+		}
+	}
+	return 0, false
+}
+
+// play takes PLAY.
+func (s *session) play(q *request) error {
+	v := s.view
+	if v == nil || len(v.outs) == 0 {
+		return s.answer(q, &reply{status: 455})
+	}
+	if !s.steer(q) {
+		return s.answer(q, &reply{status: 457})
+	}
+	if v.playing() {
+		v.paused.Store(false)
+		if c, err := s.srv.hub.Control(v.name); err == nil {
+			_ = c.Pause(false)
+		}
+		return s.answer(q, &reply{status: 200}) // also the keep-alive of some players
+	}
+	// What is there already says where the packets begin.
+	now, cancel := context.WithCancel(s.ctx)
+	cancel()
+	first, err := v.viewer.Next(now)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		_ = s.answer(q, playRefusal(stream.ErrNotFound))
+		return err
+	}
+	first = slices.Clone(first)
+	header := []string{"Range", "npt=now-"}
+	if info := v.rtpInfo(first); info != "" {
+		header = append(header, "RTP-Info", info)
+	}
+	if err := s.answer(q, &reply{status: 200, header: header}); err != nil {
+		return err
+	}
+	if v.udp() {
+		s.allow(playerTimeout)
+		for _, w := range v.outs {
+			v.reports.Add(1)
+			go s.listenReports(v, w)
+		}
+	} else {
+		s.allow(0)
+	}
+	s.log.Info("RTSP viewer started", "stream", v.name.Key(), "transport", v.over)
+	ctx, stop := context.WithCancel(s.ctx)
+	v.cancel, v.done = stop, make(chan struct{})
+	go s.serveView(ctx, v, first)
+	return nil
+}
+
+// steer seeks and changes the speed of a source that can be steered, as Range and Scale say. It is false for a range
+// that is none.
+func (s *session) steer(q *request) bool {
+	r, scale := q.header["range"], q.header["scale"]
+	if r == "" && scale == "" {
+		return true
+	}
+	c, err := s.srv.hub.Control(s.view.name)
+	if err != nil {
+		return true // a live stream begins now, whatever is asked for
+	}
+	if scale != "" {
+		if f, err := strconv.ParseFloat(scale, 64); err != nil || c.Speed(f) != nil {
+			return false
+		}
+	}
+	npt, ok := strings.CutPrefix(r, "npt=")
+	if !ok {
+		return true
+	}
+	from, _, _ := strings.Cut(npt, "-")
+	if from == "" || from == "now" {
+		return true
+	}
+	sec, err := strconv.ParseFloat(from, 64)
+	if err != nil || sec < 0 || sec > 1e9 {
+		return false
+	}
+	return c.Seek(time.Duration(sec*float64(time.Second))) == nil
+}
+
+// rtpInfo describes the first packet of each track that is set up, as far as they are in bufs.
+func (v *view) rtpInfo(bufs net.Buffers) string {
+	var parts []string
+	seen := map[int]bool{}
+	for _, b := range bufs {
+		for ch, raw := range rtp.Packets(b) {
+			n := int(ch) / 2
+			if ch&1 != 0 || seen[n] || v.outs[n] == nil {
+				continue
+			}
+			if p, err := rtp.Parse(raw); err == nil {
+				seen[n] = true
+				parts = append(parts, fmt.Sprintf("url=%s%s%d;seq=%d;rtptime=%d", v.base, trackName, n, p.Seq, p.Timestamp))
+			}
+		}
+		if len(seen) == len(v.outs) {
+			break
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
+// listenReports takes the receiver's reports of UDP as signs of life.
+func (s *session) listenReports(v *view, w *out) {
+	defer v.reports.Done()
+	buf := make([]byte, 2048)
+	for {
+		n, from, err := w.control.ReadFromUDP(buf)
+		if err != nil {
+			return // closed
+		}
+		if !from.IP.Equal(w.toReport.IP) {
+			continue
+		}
+		if r, err := rtp.ParseRTCP(buf[:n]); err == nil && r.Receiver {
+			s.touch(playerTimeout)
+		}
+	}
+}
+
+// serveView writes what the viewer gets until it ends. first is what was taken already.
+func (s *session) serveView(ctx context.Context, v *view, first net.Buffers) {
+	defer close(v.done)
+	c := &screen{s: s, v: v}
+	if v.udp() {
+		// The reports, which line up the tracks, come on another socket, and must be there before the first packets.
+		v.datagrams(first, true)
+		pause(ctx, reportLead)
+	}
+	n, err := c.Write(ctx, first)
+	v.viewer.Sent(int(n))
+	if err == nil {
+		err = v.viewer.Serve(ctx, c)
+	}
+	if ctx.Err() == nil {
+		s.log.Info("RTSP viewer ended", "stream", v.name.Key(), "bytes", c.sent.Load(), "why", err)
+		s.end(fact.EndUnpublish)
+	}
+}
+
+// A GOP that is sent at once overruns the buffers of players: between bursts they get time to read. The bound is about
+// 60 Mbit/s.
+const (
+	udpBurst = 32 << 10
+	udpPause = 4 * time.Millisecond
+	// reportLead is how much earlier than the first packets the first reports go out.
+	reportLead = 20 * time.Millisecond
+)
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// screen is the stream.DirectOutlet of a view. What is shown while it is paused is lost: a live stream goes on meanwhile.
+type screen struct {
+	s    *session
+	v    *view
+	sent atomic.Int64
+}
+
+// Write implements stream.Outlet.
+func (c *screen) Write(ctx context.Context, blocks net.Buffers) (n int64, err error) {
+	switch {
+	case c.v.paused.Load():
+		blocks = nil
+		if !c.v.udp() {
+			n, err = c.s.out.Write(ctx, nil) // what is left over belongs to a packet that was begun
+		}
+	case c.v.udp():
+		n = c.spread(ctx, blocks)
+	case c.v.plain():
+		n, err = c.s.out.Write(ctx, blocks)
+	default:
+		own := make(net.Buffers, 0, len(blocks))
+		for _, b := range blocks {
+			if b = c.v.own(b); len(b) > 0 {
+				own = append(own, b)
+			}
+		}
+		n, err = c.s.out.Write(ctx, own)
+	}
+	c.sent.Add(n)
+	return n, err
+}
+
+// spread sends datagrams with pauses.
+func (c *screen) spread(ctx context.Context, blocks net.Buffers) (sent int64) {
+	burst := 0
+	for i := range blocks {
+		n := c.v.datagrams(blocks[i:i+1], false)
+		sent += int64(n)
+		if burst += n; burst >= udpBurst {
+			burst = 0
+			pause(ctx, udpPause)
+		}
+	}
+	return sent
+}
+
+// Direct implements stream.DirectOutlet.
+func (c *screen) Direct() bool { return !c.v.udp() && c.v.plain() && c.s.out.Direct() }
+
+// Try implements stream.DirectOutlet.
+func (c *screen) Try(blocks net.Buffers) (int, stream.Taken, error) {
+	if c.v.paused.Load() {
+		return 0, stream.TookAll, nil
+	}
+	n, taken, err := c.s.out.Try(blocks)
+	c.sent.Add(int64(n))
+	return n, taken, err
+}
+
+// plain says that the player set up every track on the channels that the blocks have.
+func (v *view) plain() bool {
+	for _, o := range v.offers {
+		w := v.outs[o.number]
+		if w == nil || w.channel != [2]int{2 * o.number, 2*o.number + 1} {
+			return false
+		}
+	}
+	return true
+}
+
+// own returns the packets of a block that the player set up, on its channels.
+func (v *view) own(b []byte) []byte {
+	out := make([]byte, 0, len(b))
+	for ch, raw := range rtp.Packets(b) {
+		if w := v.outs[int(ch)/2]; w != nil {
+			out = append(out, '$', byte(w.channel[ch&1]), byte(len(raw)>>8), byte(len(raw)))
+			out = append(out, raw...)
+		}
+	}
+	return out
+}
+
+// datagrams sends packets, or only the reports among them, over UDP. What the socket does not take is lost, as on any network.
+func (v *view) datagrams(bufs net.Buffers, reports bool) int {
+	n := 0
+	for _, b := range bufs {
+		for ch, raw := range rtp.Packets(b) {
+			w := v.outs[int(ch)/2]
+			if w == nil || reports && ch&1 == 0 {
+				continue
+			}
+			conn, to := w.media, w.toMedia
+			if ch&1 != 0 {
+				conn, to = w.control, w.toReport
+			}
+			if _, err := conn.WriteToUDP(raw, to); err == nil {
+				n += len(raw)
+			}
+		}
+	}
+	return n
+}
+
+// pause takes PAUSE. A live stream goes on meanwhile.
+func (s *session) pause(q *request) error {
+	v := s.view
+	if v == nil || !v.playing() {
+		return s.answer(q, &reply{status: 455})
+	}
+	v.paused.Store(true)
+	if c, err := s.srv.hub.Control(v.name); err == nil {
+		_ = c.Pause(true)
+	}
+	return s.answer(q, &reply{status: 200})
+}
+
+// halt ends the goroutine that writes and waits for its last write.
+func (v *view) halt() {
+	if v.cancel != nil {
+		v.cancel()
+		<-v.done
+		v.cancel = nil
+	}
+}
+
+// endView ends playing.
+func (s *session) endView() {
+	v := s.view
+	if v == nil {
+		return
+	}
+	s.view = nil
+	v.halt()
+	for _, w := range v.outs {
+		if w.media != nil {
+			_ = w.media.Close()
+			_ = w.control.Close()
+		}
+	}
+	v.reports.Wait()
+	v.viewer.Close()
+}
