@@ -22,7 +22,7 @@ const about = `A streaming media server whose webhooks arrive in order and never
 Hookline speaks ZLMediaKit's hooks, REST API, URLs and config.ini. First steps:
 
   hookline demo                     see the point of it in a minute
-  hookline serve                    run the server: RTMP 1935, HTTP 8080, state below ./data
+  hookline serve                    run the server: RTMP 1935, RTSP 8554, HTTP 8080, state below ./data
   hookline listen                   a receiver that prints hooks and checks their order
   hookline publish                  push a small generated stream to rtmp://127.0.0.1/live/test
   hookline play http://127.0.0.1:8080/live/test.live.flv

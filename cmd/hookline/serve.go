@@ -14,7 +14,7 @@ import (
 )
 
 type serveCmd struct {
-	Config string `short:"c" placeholder:"FILE" help:"ZLMediaKit's config.ini; written with defaults when it is missing. Without: RTMP 1935, HTTP 8080, state below ./data."`
+	Config string `short:"c" placeholder:"FILE" help:"ZLMediaKit's config.ini; written with defaults when it is missing. Without: RTMP 1935, RTSP 8554, HTTP 8080, state below ./data."`
 	Level  *int   `short:"l" placeholder:"0-4" help:"Log level as in ZLMediaKit: 0 trace, 1 debug, 2 info, 3 warn, 4 error. Overrides server.log_level."`
 	Log    string `enum:",text,json" default:"" help:"Form of the log: text or json. Overrides server.log_format."`
 

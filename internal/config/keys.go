@@ -54,7 +54,7 @@ func sectionDoc(section string) string {
 		"journal":  "Hookline's own: the durable log of events.",
 		"delivery": "Hookline's own: how events are delivered, retried and given up.",
 		"limits":   "Hookline's own: bounds against overload.",
-		"tls":      "Hookline's own: certificates of HTTPS and RTMPS.",
+		"tls":      "Hookline's own: certificates of HTTPS, RTMPS and RTSPS.",
 	}
 	if doc, ok := docs[section]; ok {
 		return doc
@@ -81,12 +81,14 @@ func hookKeys() []Key {
 		signingKey(),
 		hookURL("on_event_gap", "names events that will not arrive in order (Hookline)"),
 	}
+	keys = append(keys,
+		hookURL("on_rtsp_realm", "decision: does this RTSP stream need authentication"),
+		hookURL("on_rtsp_auth", "decision: the password of an RTSP user"),
+	)
 	keys = append(keys, planned(
 		hookURL("on_record_mp4", "an MP4 file is complete"),
 		hookURL("on_record_ts", "an HLS segment is complete; needs hls.broadcastRecordTs"),
 		hookURL("on_http_access", "decision: may this client read this file"),
-		hookURL("on_rtsp_realm", "decision: does this RTSP stream need authentication"),
-		hookURL("on_rtsp_auth", "decision: the password of an RTSP user"),
 		hookURL("on_shell_login", "decision: may this user log in to the console"),
 		hookURL("on_send_rtp_stopped", "an RTP sender ended by itself"),
 		hookURL("on_rtp_server_timeout", "an RTP port got no media"),
@@ -193,7 +195,10 @@ func protocolKeys() []Key {
 			func(c *Config) *bool { return &c.Protocol.AutoClose }),
 		durationKey("protocol.continue_push_ms", "15000", ms, 0, maxMS, New, "grace period of a dropped publisher",
 			func(c *Config) *time.Duration { return &c.Protocol.ContinuePush }),
+		boolKey("protocol.enable_rtsp", "1", New, "RTSP and WebRTC", func(c *Config) *bool { return &c.Protocol.EnableRTSP }),
 		boolKey("protocol.enable_rtmp", "1", New, "RTMP and FLV", func(c *Config) *bool { return &c.Protocol.EnableRTMP }),
+		boolKey("protocol.enable_ts", "1", New, "HTTP-TS and SRT", func(c *Config) *bool { return &c.Protocol.EnableTS }),
+		boolKey("protocol.enable_fmp4", "1", New, "HTTP-fMP4", func(c *Config) *bool { return &c.Protocol.EnableFMP4 }),
 		boolKey("protocol.rtmp_demand", "0", New, "mux RTMP and FLV only for viewers",
 			func(c *Config) *bool { return &c.Protocol.RTMPDemand }),
 	}
@@ -206,9 +211,6 @@ func protocolKeys() []Key {
 		boolKey("protocol.enable_hls_fmp4", "0", New, "HLS with fMP4",
 			func(c *Config) *bool { return &c.Protocol.EnableHLSFMP4 }),
 		boolKey("protocol.enable_mp4", "0", New, "record MP4", func(c *Config) *bool { return &c.Protocol.EnableMP4 }),
-		boolKey("protocol.enable_rtsp", "1", New, "RTSP and WebRTC", func(c *Config) *bool { return &c.Protocol.EnableRTSP }),
-		boolKey("protocol.enable_ts", "1", New, "HTTP-TS and SRT", func(c *Config) *bool { return &c.Protocol.EnableTS }),
-		boolKey("protocol.enable_fmp4", "1", New, "HTTP-fMP4", func(c *Config) *bool { return &c.Protocol.EnableFMP4 }),
 		boolKey("protocol.mp4_as_player", "0", New, "a recorder counts as a viewer",
 			func(c *Config) *bool { return &c.Protocol.MP4AsPlayer }),
 		intKey("protocol.mp4_max_second", "3600", 0, anyInt, New, "length of an MP4 slice, seconds",
