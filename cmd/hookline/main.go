@@ -44,6 +44,7 @@ type cli struct {
 	Dead        deadCmd        `cmd:"" help:"Events that were given up: list, show, redrive, discard."`
 	Replay      replayCmd      `cmd:"" help:"Send events of the journal once more to an endpoint."`
 	Replays     replaysCmd     `cmd:"" help:"Replays: list, cancel."`
+	Journal     journalCmd     `cmd:"" help:"The journal of a stopped server: check, stats, export, import, compact; backup of a running one."`
 	CheckConfig checkConfigCmd `cmd:"" help:"Check a config.ini and say what is wrong, unknown or not there yet."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
