@@ -50,6 +50,8 @@ type replayState struct {
 	Error                    string
 	From, To, At             uint64
 	Count, Delivered, Failed uint64
+	Missed                   uint64
+	Gap                      *struct{ From, To uint64 }
 	Started                  time.Time
 	Ended                    *time.Time
 }
@@ -89,6 +91,9 @@ func (r *replayCmd) Run(out io.Writer) error {
 	if err := r.call(ctx, http.MethodPost, "/api/v1/replays", nil, r.request(), &st); err != nil {
 		return err
 	}
+	if st.Gap != nil {
+		fmt.Fprintf(out, "gap: retention has removed positions %d to %d\n", st.Gap.From, st.Gap.To)
+	}
 	if r.DryRun {
 		_, err := fmt.Fprintf(out, "%d events between positions %d and %d; without --dry-run %s gets them\n", st.Count, st.From,
 			st.To, st.Endpoint)
@@ -126,6 +131,9 @@ func (r *replayCmd) watch(ctx context.Context, out io.Writer, st replayState) er
 		fmt.Fprint(out, "\r\x1b[K")
 	}
 	fmt.Fprintln(out, st.progress())
+	if st.Missed > 0 {
+		fmt.Fprintf(out, "gap: retention removed %d events before they were sent\n", st.Missed)
+	}
 	if st.Error != "" {
 		return fmt.Errorf("replay %s: %s: %s; %d of %d delivered", st.ID, st.State, st.Error, st.Delivered, st.Count)
 	}

@@ -89,6 +89,10 @@ type ReplayInfo struct {
 	From, To, At uint64
 	// Count is the number of events that are selected, Delivered and Failed those that were accepted and given up.
 	Count, Delivered, Failed uint64
+	// GapFrom and GapTo are positions that were asked for and that retention has removed; 0: none.
+	GapFrom, GapTo uint64
+	// Missed, once it is done, are selected events that retention removed before they were sent.
+	Missed uint64
 	// State is one of the Replay constants, and Error says why it has failed.
 	State, Error string
 	// Started and Ended; Ended is zero while it runs.

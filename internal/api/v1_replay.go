@@ -13,25 +13,31 @@ import (
 
 // replayView is a replay of /api/v1.
 type replayView struct {
-	ID        string     `json:"id,omitempty"` // a dry run has none
-	Endpoint  string     `json:"endpoint"`
-	State     string     `json:"state"`
-	Error     string     `json:"error,omitempty"`
-	From      uint64     `json:"from"`
-	To        uint64     `json:"to"`
-	At        uint64     `json:"at"`
-	Count     uint64     `json:"count"`
-	Delivered uint64     `json:"delivered"`
-	Failed    uint64     `json:"failed"`
-	DryRun    bool       `json:"dryRun,omitempty"`
-	Started   *time.Time `json:"started,omitempty"`
-	Ended     *time.Time `json:"ended,omitempty"`
+	ID        string `json:"id,omitempty"` // a dry run has none
+	Endpoint  string `json:"endpoint"`
+	State     string `json:"state"`
+	Error     string `json:"error,omitempty"`
+	From      uint64 `json:"from"`
+	To        uint64 `json:"to"`
+	At        uint64 `json:"at"`
+	Count     uint64 `json:"count"`
+	Delivered uint64 `json:"delivered"`
+	Failed    uint64 `json:"failed"`
+	// Missed, when it is done, are events that retention removed meanwhile; Gap is what it had removed before.
+	Missed  uint64       `json:"missed,omitempty"`
+	Gap     *positionGap `json:"gap,omitempty"`
+	DryRun  bool         `json:"dryRun,omitempty"`
+	Started *time.Time   `json:"started,omitempty"`
+	Ended   *time.Time   `json:"ended,omitempty"`
 }
 
 func viewReplay(r *ReplayInfo) replayView {
 	v := replayView{
 		ID: r.ID, Endpoint: r.Endpoint, State: r.State, From: r.From, To: r.To, At: r.At, Count: r.Count,
-		Delivered: r.Delivered, Failed: r.Failed, Error: r.Error,
+		Delivered: r.Delivered, Failed: r.Failed, Missed: r.Missed, Error: r.Error,
+	}
+	if r.GapTo > 0 {
+		v.Gap = &positionGap{r.GapFrom, r.GapTo, gapRetention}
 	}
 	if !r.Started.IsZero() {
 		v.Started = &r.Started

@@ -161,6 +161,10 @@ func (p *platform) StartReplay(r api.ReplayRequest) (api.ReplayInfo, error) {
 	if err := p.span(&req, r); err != nil {
 		return api.ReplayInfo{}, err
 	}
+	gapFrom, gapTo, err := p.removed(r)
+	if err != nil {
+		return api.ReplayInfo{}, err
+	}
 	req, count, err := ep.CountReplay(req)
 	if errors.Is(err, delivery.ErrNothing) {
 		return api.ReplayInfo{}, fmt.Errorf("%w: %w", api.ErrConflict, err)
@@ -170,7 +174,7 @@ func (p *platform) StartReplay(r api.ReplayRequest) (api.ReplayInfo, error) {
 	}
 	info := api.ReplayInfo{
 		Endpoint: r.Endpoint, From: req.From, To: req.To, At: req.From - 1, Count: count, Started: time.Now().UTC(),
-		State: api.ReplayRunning,
+		State: api.ReplayRunning, GapFrom: gapFrom, GapTo: gapTo,
 	}
 	if r.DryRun {
 		info.State, info.Ended = api.ReplayDone, info.Started
@@ -201,6 +205,24 @@ func (p *platform) span(req *delivery.Replay, r api.ReplayRequest) error {
 		}
 	}
 	return nil
+}
+
+// removed returns the positions that are asked for and that retention has removed, 0 and 0 for none.
+func (p *platform) removed(r api.ReplayRequest) (from, to uint64, err error) {
+	first := p.s.journal.Info().First
+	if from = max(r.From, 1); from >= first {
+		return 0, 0, nil
+	}
+	if r.To > 0 && r.To < first {
+		return 0, 0, fmt.Errorf("%w: retention has removed everything before position %d", api.ErrConflict, first)
+	}
+	if r.From == 0 && !r.Since.IsZero() {
+		oldest, err := p.s.journal.Read(first, journal.Limit{Records: 1})
+		if err != nil || len(oldest) == 0 || !oldest[0].Time.After(r.Since) {
+			return 0, 0, err
+		}
+	}
+	return from, first - 1, nil
 }
 
 // run starts the replay and follows it.
@@ -257,6 +279,9 @@ func (p *platform) follow(r *replay) {
 	p.mu.Lock()
 	r.info = r.progress()
 	r.info.State, r.info.Error, r.info.Ended = state, why, time.Now().UTC()
+	if done := r.info.Delivered + r.info.Failed; state == api.ReplayDone && done < r.info.Count {
+		r.info.Missed = r.info.Count - done
+	}
 	info := r.info
 	p.mu.Unlock()
 	p.s.log.Info("replay ended", "replay", info.ID, "state", info.State, "delivered", info.Delivered, "failed", info.Failed,
