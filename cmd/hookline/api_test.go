@@ -337,11 +337,11 @@ func TestCommandsOfAPI(t *testing.T) {
 			[]string{"events", "tail", "-f", "--type", "on_play"},
 			map[string][]string{
 				"GET /api/v1/journal":                             {`{"last":8}`},
-				"GET /api/v1/events/stream?cursor=1&type=on_play": {": hookline\n\nid: 8\ndata: " + aDecision + "\n\n"},
+				"GET /api/v1/events/stream?cursor=1&type=on_play": {": hookline\n\nid: 8\ndata: " + aDecision + "\n\n", "404 it has ended"},
 			},
 			nil,
 			[]string{"e-8"},
-			"",
+			"it has ended",
 		},
 		{
 			"an event",

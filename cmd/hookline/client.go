@@ -37,6 +37,13 @@ const (
 
 // open makes a request; its answer, which the caller closes, is a success. body is sent as JSON unless it is nil.
 func (c *client) open(ctx context.Context, method, path string, q url.Values, body any) (*http.Response, error) {
+	return c.openWith(ctx, method, path, q, body, http.Header{})
+}
+
+// openWith is open with more headers.
+func (c *client) openWith(
+	ctx context.Context, method, path string, q url.Values, body any, header http.Header,
+) (*http.Response, error) {
 	target := strings.TrimRight(c.URL, "/") + path
 	if len(q) > 0 {
 		target += "?" + q.Encode()
@@ -57,6 +64,7 @@ func (c *client) open(ctx context.Context, method, path string, q url.Values, bo
 	if err != nil {
 		return nil, err
 	}
+	req.Header = header
 	req.Header.Set("Authorization", "Bearer "+secret)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")

@@ -1,15 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -65,7 +64,7 @@ type eventsShowCmd struct {
 
 type eventsTailCmd struct {
 	filterFlags
-	Follow bool `short:"f" help:"Go on until interrupted."`
+	Follow bool `short:"f" help:"Go on until interrupted, also across restarts of the server."`
 	Last   int  `short:"n" default:"20" help:"Begin with this many of the newest events."`
 }
 
@@ -134,22 +133,14 @@ func (t *eventsTailCmd) Run(c *eventsCmd, out io.Writer) error {
 		return list.from(&c.client, out, from)
 	}
 	q.Set("cursor", strconv.FormatUint(from, 10))
-	res, err := c.open(ctx, http.MethodGet, "/api/v1/events/stream", q, nil)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(nil, 4<<20)
-	for lines.Scan() {
-		if data, ok := strings.CutPrefix(lines.Text(), "data:"); ok {
-			printEvent(out, []byte(strings.TrimSpace(data)), t.JSON)
+	return c.follow(ctx, q, func(m message) error {
+		if m.event == "gap" {
+			_, err := fmt.Fprintln(os.Stderr, gapLine(m.data))
+			return err
 		}
-	}
-	if ctx.Err() != nil {
+		printEvent(out, []byte(m.data), t.JSON)
 		return nil
-	}
-	return lines.Err()
+	})
 }
 
 type eventsTimelineCmd struct {

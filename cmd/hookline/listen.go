@@ -25,6 +25,7 @@ type listenCmd struct {
 	Check    bool                  `help:"Exit with status 1 when order, identity or completeness was violated."`
 	JSON     bool                  `help:"Print one JSON object per event."`
 	Quiet    bool                  `help:"Print violations and the summary only."`
+	Forward  forwardFlags          `embed:""`
 }
 
 // Help implements kong's HelpProvider.
@@ -34,13 +35,24 @@ func (listenCmd) Help() string {
   HOOKLINE_HOOK_ENABLE=1 HOOKLINE_HOOK_ON_STREAM_CHANGED=http://127.0.0.1:18080/index/hook/on_stream_changed hookline serve
 
 Each line shows seq and prev of the event within its stream. A receiver that misbehaves (--fail-rate 0.2 --outage 5s:10s)
-shows what the sender does about it. Ctrl-C ends with a summary.`
+shows what the sender does about it. Ctrl-C ends with a summary.
+
+For development there is another way, which needs no hook to be configured: --forward takes the events of a running server
+and posts each to an address of yours, in order within each stream, and prints what it answered:
+
+  hookline listen --forward http://127.0.0.1:3000/hooks
+  hookline listen --forward http://127.0.0.1:3000/hooks --format cloudevents --sign whsec_... --stream live/test
+
+What is answered is not tried again, and decides nothing; prev is the seq that was forwarded before.`
 }
 
 // Run implements the command.
 func (c *listenCmd) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if c.Forward.Forward != "" {
+		return c.Forward.run(ctx, os.Stdout)
+	}
 	replies := map[event.Type]string{}
 	for hook, body := range c.Reply {
 		replies[event.Type(hook)] = body
