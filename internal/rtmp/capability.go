@@ -63,6 +63,14 @@ func wantsReconnect(connect amf.Object) bool {
 	return caps >= 1 && caps < 1<<32 && uint64(caps)&capReconnect != 0
 }
 
+// appendReturn appends a request to reconnect when the server stops and the peer understands it.
+func (s *session) appendReturn(dst []byte) []byte {
+	if !s.srv.stopping.Load() || !s.connect.reconnects {
+		return dst
+	}
+	return appendReconnect(dst, "The server is restarted.")
+}
+
 // appendReconnect appends the request to reconnect to where the peer is connected (Enhanced RTMP v2, "Reconnect Request").
 func appendReconnect(dst []byte, description string) []byte {
 	s := StatusError{Code: codeReconnect, Level: levelStatus, Description: description}

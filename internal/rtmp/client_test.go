@@ -230,10 +230,26 @@ func TestReconnectRequest(t *testing.T) {
 			}
 		}
 	}()
+	player, err := d.Dial(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer player.Close()
+	if err := player.Play(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// The hub ends the streams first, as if they were kicked.
+	srv.Stopping()
+	hub.stream("__defaultVhost__/live/a").closeOutside()
+	expectEnd(t, hub, fact.EndKicked)
+	for err = nil; err == nil; {
+		_, err = player.Read()
+	}
 	srv.Close()
-	expectEnd(t, hub, fact.EndServerStop)
-	if got := <-asked; got != url {
-		t.Errorf("asked to reconnect to %s", got)
+	for range 2 {
+		if got := <-asked; got != url {
+			t.Errorf("asked to reconnect to %s", got)
+		}
 	}
 	<-pub.Done()
 	<-ended

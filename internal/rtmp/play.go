@@ -72,7 +72,7 @@ func (s *session) watch(v *view, reset bool, req stream.PlayRequest) {
 	switch {
 	case v.ctx.Err() != nil: // whoever cancelled it knows what to say
 	case errors.Is(err, stream.ErrEnded), errors.Is(err, stream.ErrStopping):
-		_ = s.send(appendEndOfPlay)
+		_ = s.send(func(dst []byte) []byte { return appendEndOfPlay(s.appendReturn(dst)) })
 		s.hangUp()
 	default: // too slow, or the connection broke
 		_ = s.conn.Close()

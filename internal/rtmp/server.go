@@ -73,6 +73,7 @@ type Server struct {
 	keepAlive atomic.Int64 // ns
 	accepted  atomic.Uint64
 	refused   atomic.Uint64
+	stopping  atomic.Bool
 	ctx       context.Context // of all decisions and viewers
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
@@ -207,9 +208,14 @@ func (s *Server) release(sess *session) {
 	}
 }
 
+// Stopping says that the server will be closed: whoever is told to go until then is asked to come back, if it understands
+// that. It is for callers that end the streams before Close.
+func (s *Server) Stopping() { s.stopping.Store(true) }
+
 // Close stops accepting, ends all sessions (their publications with fact.EndServerStop unless the hub ended them
 // before) and waits for their goroutines. It is idempotent.
 func (s *Server) Close() error {
+	s.Stopping()
 	s.mu.Lock()
 	s.closed = true
 	s.cancel()

@@ -223,9 +223,7 @@ func (s *session) part(reason fact.EndReason) {
 		if s.view != nil {
 			dst = appendEndOfPlay(dst)
 		}
-		if reason == fact.EndServerStop && s.connect.reconnects {
-			dst = appendReconnect(dst, "The server is restarted.")
-		}
+		dst = s.appendReturn(dst)
 		return appendStatus(dst, levelStatus, codeConnectClosed, "closed by the server: "+string(reason))
 	})
 	s.closeWrite()

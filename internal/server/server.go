@@ -368,6 +368,7 @@ func (s *Server) Stop(ctx context.Context) error {
 }
 
 func (s *Server) stopMedia(ctx context.Context) error {
+	s.rtmp.Stopping()
 	hub := s.hub.Stop(ctx)
 	s.web.api.Close()
 	short, cancel := context.WithTimeout(ctx, time.Second)
