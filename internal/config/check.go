@@ -55,7 +55,7 @@ func Check(path string, environ []string) (Report, error) {
 	if path == "" {
 		return check(path, &document{}, environ), nil
 	}
-	data, err := readFile(path)
+	data, err := readFile(path, MaxFileBytes)
 	if err != nil {
 		return Report{File: path}, err
 	}

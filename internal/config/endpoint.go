@@ -33,10 +33,18 @@ type Endpoint struct {
 	Policy      string            // delivery.policy
 	Paused      bool              // 0
 	Start       string            // now, beginning or a time (RFC 3339), for an endpoint that is new; now
+	Transport   Transport         // how its receiver is reached
+	// Made says that it was made by API and not written by the operator.
+	Made bool
+	// Keys are the keys of its section as they are written, secrets included.
+	Keys map[string]string
 }
 
 const (
 	endpointPrefix = "endpoint."
+	// hookEndpoint is what the hook.on_* URLs form; no section has its name.
+	hookEndpoint  = "hook"
+	endpointNames = "a section [endpoint.NAME]; NAME is of a-z, 0-9, _ and -, and not \"hook\""
 	// masked stands for a secret where the configuration is shown.
 	masked = "***"
 	// MaxEndpoints bounds the [endpoint.NAME] sections.
@@ -68,11 +76,11 @@ func secretKey(name string) bool {
 		return true
 	}
 	_, key, ok := splitEndpoint(name)
-	return ok && (key == "secret" || key == "bearer" || strings.HasPrefix(key, "header."))
+	return ok && (key == "secret" || key == "bearer" || key == "basic" || strings.HasPrefix(key, "header."))
 }
 
-// shown returns a value as it may be seen by others: secrets are masked, and so are user and password in the URL of an
-// endpoint.
+// shown returns a value as it may be seen by others: secrets are masked, and so are user, password and parameters in the
+// URL of an endpoint.
 func shown(name, value string) string {
 	if value == "" {
 		return value
@@ -80,7 +88,8 @@ func shown(name, value string) string {
 	if secretKey(name) {
 		return masked
 	}
-	if !strings.HasPrefix(name, endpointPrefix) || !strings.Contains(value, "@") {
+	isURL := strings.Contains(value, "@") || strings.Contains(value, "?") && strings.Contains(value, "://")
+	if !strings.HasPrefix(name, endpointPrefix) || !isURL {
 		return value
 	}
 	u, err := url.Parse(value)
@@ -89,6 +98,9 @@ func shown(name, value string) string {
 	}
 	if u.User != nil {
 		u.User = url.User(masked)
+	}
+	if u.RawQuery != "" && !queueURL(value) {
+		u.RawQuery = masked
 	}
 	return u.String()
 }
@@ -177,6 +189,9 @@ func endpointValue(d *endpointDraft, key, value string) (allowed string) {
 
 // other applies header.NAME and the URL of one hook.
 func (d *endpointDraft) other(key, value string) (allowed string) {
+	if allowed, ok := d.transport(key, value); ok {
+		return allowed
+	}
 	if name, ok := strings.CutPrefix(key, "header."); ok {
 		if name == "" || strings.ContainsAny(name, ": \t") {
 			return "header.NAME = VALUE"
@@ -191,8 +206,9 @@ func (d *endpointDraft) other(key, value string) (allowed string) {
 		}
 		return ""
 	}
-	return "one of the keys url, events, streams, format, secret, bearer, header.NAME, history, timeout_ms, " +
-		"concurrency, rate, batch, batch_bytes, batch_wait_ms, policy, paused, start, or a hook with a URL of its own"
+	return "one of the keys url, events, streams, format, secret, bearer, basic, header.NAME, ca_file, client_cert, client_key, " +
+		"proxy, history, timeout_ms, concurrency, rate, batch, batch_bytes, batch_wait_ms, policy, paused, start, or a hook " +
+		"with a URL of its own"
 }
 
 // queueSchemes are those of NATS JetStream, Kafka, Redis Streams and RabbitMQ.
@@ -237,18 +253,19 @@ func typeNames() string {
 // endpointKey takes a key of an [endpoint.NAME] section. It returns what is allowed when it is not.
 func (b *builder) endpointKey(name, value string, src source) (allowed string) {
 	endpoint, key, ok := splitEndpoint(name)
-	if !ok || !endpointName.MatchString(endpoint) || endpoint == "hook" {
-		return "a section [endpoint.NAME]; NAME is of a-z, 0-9, _ and -, and not \"hook\""
+	if !ok || !endpointName.MatchString(endpoint) || endpoint == hookEndpoint {
+		return endpointNames
 	}
 	d := b.drafts[endpoint]
 	if d == nil {
 		d = &endpointDraft{src: src, own: map[event.Type]string{}}
-		d.e = Endpoint{Name: endpoint, Format: "zlm", Start: "now", Header: map[string]string{}}
+		d.e = Endpoint{Name: endpoint, Format: "zlm", Start: "now", Header: map[string]string{}, Keys: map[string]string{}}
 		if b.drafts == nil {
 			b.drafts = map[string]*endpointDraft{}
 		}
 		b.drafts[endpoint] = d
 	}
+	d.e.Keys[key] = value
 	return endpointValue(d, key, value)
 }
 
@@ -285,6 +302,15 @@ func (b *builder) endpoints() {
 		if why := d.e.noBatch(); why != "" {
 			b.refuse(d.src.file, d.src.line, endpointPrefix+name+".batch", strconv.Itoa(d.e.Batch), why)
 			continue
+		}
+		for _, bad := range d.crossed() {
+			src := b.c.sources[bad.Key]
+			bad.File, bad.Line = src.file, src.line
+			b.errs = append(b.errs, bad)
+		}
+		for _, bad := range d.e.checkFiles() {
+			src := b.c.sources[bad.Key]
+			b.warn(src.file, src.line, bad.Key, "attempts fail until it is "+bad.Allowed)
 		}
 		b.c.Endpoints = append(b.c.Endpoints, d.e)
 	}

@@ -30,7 +30,7 @@ type identity struct {
 // openIdentity reads identity.ini in dir, which may be missing.
 func openIdentity(dir string) (*identity, error) {
 	id := &identity{path: filepath.Join(dir, identityFile), doc: &document{}}
-	data, err := readFile(id.path)
+	data, err := readFile(id.path, MaxFileBytes)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:

@@ -16,7 +16,7 @@ import (
 func Load(path string, environ []string) (*Config, error) {
 	doc := &document{}
 	if path != "" {
-		data, err := readFile(path)
+		data, err := readFile(path, MaxFileBytes)
 		if err != nil {
 			return nil, err
 		}
@@ -29,18 +29,18 @@ func Load(path string, environ []string) (*Config, error) {
 	return c, nil
 }
 
-// readFile reads a file of at most MaxFileBytes.
-func readFile(path string) ([]byte, error) {
+// readFile reads a file of at most most bytes.
+func readFile(path string, most int64) ([]byte, error) {
 	f, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, MaxFileBytes+1))
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
-	if len(data) > MaxFileBytes {
-		return nil, fmt.Errorf("%w: %s has more than %d bytes", ErrTooLarge, path, MaxFileBytes)
+	if int64(len(data)) > most {
+		return nil, fmt.Errorf("%w: %s has more than %d bytes", ErrTooLarge, path, most)
 	}
 	return data, nil
 }
@@ -57,11 +57,17 @@ type builder struct {
 // build lays defaults, doc and environ over each other. The Config is complete even with errors: what was refused
 // has its default.
 func (t *table) build(path string, doc *document, environ []string) (*Config, Errors) {
+	return t.buildMade(path, doc, nil, environ)
+}
+
+// buildMade is build with the endpoints that were made by API.
+func (t *table) buildMade(path string, doc *document, m *made, environ []string) (*Config, Errors) {
 	b := &builder{t: t, c: &Config{
 		path: path, values: make(map[string]string, len(t.keys)), sources: make(map[string]source),
 	}}
 	b.defaults(path == "")
 	b.file(path, doc)
+	b.made(m)
 	b.environment(environ)
 	b.endpoints()
 	b.cross()

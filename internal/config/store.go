@@ -35,6 +35,7 @@ type Store struct {
 
 	mu     sync.Mutex // serialises changes; guards what follows
 	id     *identity
+	made   *made
 	doc    *document         // what is in effect; ahead of the file when it could not be written
 	good   [sha256.Size]byte // of the content from which doc was made, or to which it was written
 	seen   [sha256.Size]byte // of the content that was last looked at, good or bad
@@ -75,6 +76,12 @@ func Open(o Options) (*Store, error) {
 	if s.id, err = openIdentity(c.Server.StateDir); err != nil {
 		return nil, err
 	}
+	if s.made, err = openMade(c.Server.StateDir); err != nil {
+		return nil, err
+	}
+	if c, errs = s.t.buildMade(s.path, s.doc, s.made, s.env); errs.orNil() != nil {
+		return nil, errs
+	}
 	if err := s.identify(c); err != nil {
 		return nil, err
 	}
@@ -85,7 +92,7 @@ func Open(o Options) (*Store, error) {
 
 // openFile reads the file, or writes one. Holds mu.
 func (s *Store) openFile() error {
-	data, err := readFile(s.path)
+	data, err := readFile(s.path, MaxFileBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		data = defaultFile(s.t.keys).bytes()
 		if err := writeFile(s.path, data, 0o600); err != nil {
@@ -129,7 +136,7 @@ func (s *Store) Reload() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	data, err := readFile(s.path)
+	data, err := readFile(s.path, MaxFileBytes)
 	if err != nil {
 		return err
 	}
@@ -147,7 +154,7 @@ func (s *Store) reload(data []byte) error {
 		return fmt.Errorf("%w: %s", ErrEmptyFile, s.path)
 	}
 	doc := parseDocument(data)
-	c, errs := s.t.build(s.path, doc, s.env)
+	c, errs := s.t.buildMade(s.path, doc, s.made, s.env)
 	if err := errs.orNil(); err != nil {
 		return err
 	}
@@ -163,7 +170,7 @@ func (s *Store) reload(data []byte) error {
 
 // Set is setServerConfig: it changes the running configuration, then the file. Names are matched without regard to
 // case. Ignored are keys that neither the table nor the file knows, ffmpeg.bin and ffmpeg.snap (which name what is
-// executed), and keys that the environment sets. It returns the number of keys whose value changed.
+// executed), and keys that the environment sets; endpoints are refused. It returns the number of keys whose value changed.
 //
 // The error is Errors when a value is refused; then nothing was changed. It wraps ErrNotSaved when the change is in
 // effect but the file could not be written; the change lasts until the file changes or the process ends, and is
@@ -183,7 +190,7 @@ func (s *Store) Set(values map[string]string) (changed int, err error) {
 	for _, name := range slices.Sorted(maps.Keys(sets)) {
 		doc.set(name, sets[name])
 	}
-	c, errs := s.t.build(s.path, doc, s.env)
+	c, errs := s.t.buildMade(s.path, doc, s.made, s.env)
 	if err := errs.orNil(); err != nil {
 		return 0, err
 	}
@@ -209,7 +216,7 @@ func (s *Store) catchUp() error {
 	if s.path == "" {
 		return nil
 	}
-	data, err := readFile(s.path)
+	data, err := readFile(s.path, MaxFileBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // writing it again is what Set is for
 	}
@@ -228,6 +235,11 @@ func (s *Store) accept(values map[string]string) (map[string]string, Errors) {
 		name, value := s.resolve(c, given), strings.Trim(values[given], blank)
 		switch {
 		case name == "" || name == "ffmpeg.bin" || name == "ffmpeg.snap" || c.values[name] == value:
+		case shown(name, c.values[name]) == value: // who reads the configuration and writes it back leaves secrets alone
+		case strings.HasPrefix(name, endpointPrefix):
+			errs = append(errs, &ValueError{
+				Key: name, Value: shown(name, value), Allowed: "a change of the section in the file, or by /api/v1/endpoints",
+			})
 		case c.sources[name].env != "":
 			s.log.Warn("the environment sets this key, setServerConfig can't", "key", name, "variable", c.sources[name].env)
 		default:
@@ -271,11 +283,6 @@ func (s *Store) allow(name, value string) *ValueError {
 	if k := s.t.names[name]; k != nil && k.check(value) != nil {
 		return refuse(k.Allowed)
 	}
-	if strings.HasPrefix(name, endpointPrefix) {
-		if allowed := (&builder{}).endpointKey(name, value, source{}); allowed != "" {
-			return refuse(allowed)
-		}
-	}
 	return nil
 }
 
@@ -284,7 +291,7 @@ func (s *Store) save() error {
 	if s.path == "" {
 		return nil
 	}
-	if now, err := readFile(s.path); err == nil && sha256.Sum256(now) != s.good {
+	if now, err := readFile(s.path, MaxFileBytes); err == nil && sha256.Sum256(now) != s.good {
 		return fmt.Errorf("config: %s was changed and is not overwritten", s.path)
 	}
 	data := s.doc.bytes()

@@ -127,7 +127,7 @@ func (s *Store) poll(ctx context.Context, every time.Duration) {
 func (s *Store) reloadChanged() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	data, err := readFile(s.path)
+	data, err := readFile(s.path, MaxFileBytes)
 	if err != nil {
 		return // between two steps of a replacement; the next event or a reload by hand tells
 	}
