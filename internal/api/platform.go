@@ -25,6 +25,11 @@ var (
 type Platform interface {
 	// Endpoints returns every endpoint, in any order.
 	Endpoints() []EndpointInfo
+	// Define makes an endpoint or changes one that was made so, durably and at once. FieldErrors, ErrConflict when it is
+	// defined elsewhere, and what Allow returned; with an error nothing was changed.
+	Define(d Definition) (created bool, err error)
+	// Remove removes an endpoint that was made by Define and gives up what it is owed. ErrNoEndpoint, ErrConflict.
+	Remove(endpoint string, allow func(version string) error) error
 	// Pause keeps an endpoint from sending, or lets it go on. It is idempotent. ErrNoEndpoint.
 	Pause(endpoint string, paused bool) error
 	// DeadLetters returns the dead letters of one endpoint, of all for "". An endpoint that was removed may still have
@@ -48,6 +53,11 @@ type Platform interface {
 // EndpointInfo is one endpoint.
 type EndpointInfo struct {
 	Name, Format string
+	// Origin is one of the Origin constants, Keys what its definition says, with secrets masked, and Version changes with
+	// it; "" when it has no definition that could be changed.
+	Origin  string
+	Keys    map[string]string
+	Version string
 	// State is one of the State constants.
 	State string
 	// URLs are where it sends, without user, password and query.
@@ -57,6 +67,25 @@ type EndpointInfo struct {
 	Paused          bool
 	Stats           delivery.Stats
 }
+
+// Definition is a change of the definition of an endpoint.
+type Definition struct {
+	Name string
+	// Keys and values as in a section [endpoint.NAME]; nil takes a key away. A value that is what was shown in place of a
+	// secret leaves the secret.
+	Keys map[string]*string
+	// Replace takes every other key away.
+	Replace bool
+	// Allow is asked with the version of what is there, "" for nothing, while nobody else can change it.
+	Allow func(version string) error
+}
+
+// Origins of an endpoint.
+const (
+	OriginHook = "hook" // the hook.on_* URLs
+	OriginFile = "file" // a section of the config file
+	OriginAPI  = "api"  // made by API
+)
 
 // States of an endpoint.
 const (

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,7 +27,8 @@ type fakePlatform struct {
 	discards []string
 	replays  []ReplayInfo
 	request  ReplayRequest
-	fail     error // of everything that changes something
+	made     map[string]map[string]string // by Define
+	fail     error                        // of everything that changes something
 }
 
 func (p *fakePlatform) Endpoints() []EndpointInfo {
@@ -56,7 +58,56 @@ func (p *fakePlatform) Endpoints() []EndpointInfo {
 			},
 		}
 	}
-	return []EndpointInfo{info("ops"), info("billing")}
+	list := []EndpointInfo{info("ops"), info("billing")}
+	for name, keys := range p.made {
+		e := info(name)
+		e.Origin, e.Keys, e.Version = OriginAPI, keys, fmt.Sprint("v", len(keys))
+		list = append(list, e)
+	}
+	return list
+}
+
+func (p *fakePlatform) Define(d Definition) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old, version := p.made[d.Name], ""
+	if old != nil {
+		version = fmt.Sprint("v", len(old))
+	}
+	if d.Name == "ops" {
+		return false, fmt.Errorf("%w: it is in the file", ErrConflict)
+	}
+	if err := d.Allow(version); err != nil {
+		return false, err
+	}
+	keys := map[string]string{}
+	if !d.Replace {
+		maps.Copy(keys, old)
+	}
+	for k, v := range d.Keys {
+		if delete(keys, k); v != nil {
+			keys[k] = *v
+		}
+	}
+	if keys["url"] == "" {
+		return false, FieldErrors{{"url", "a URL"}}
+	}
+	p.made[d.Name] = keys
+	return old == nil, p.fail
+}
+
+func (p *fakePlatform) Remove(name string, allow func(string) error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.made[name]
+	if old == nil {
+		return ErrNoEndpoint
+	}
+	if err := allow(fmt.Sprint("v", len(old))); err != nil {
+		return err
+	}
+	delete(p.made, name)
+	return p.fail
 }
 
 func (p *fakePlatform) known(name string) error {
@@ -156,7 +207,7 @@ func (p *fakePlatform) CancelReplay(id string) error {
 
 // withPlatform is filled with a platform that has dead letters of billing at 1 to 5 and of ops at 2.
 func withPlatform(t *testing.T) (*world, *fakePlatform) {
-	p := &fakePlatform{paused: map[string]bool{}}
+	p := &fakePlatform{paused: map[string]bool{}, made: map[string]map[string]string{}}
 	for i := range uint64(6) {
 		endpoint, position, reason := "billing", i+1, event.ReasonRefused
 		if i == 5 {
@@ -320,7 +371,7 @@ func TestHostileWrites(t *testing.T) {
 		{"POST", "endpoints//pause", "", 404, ProblemNotFound},
 		{"POST", "endpoints/ops/explode", "", 404, ProblemNotFound},
 		{"GET", "endpoints/ops/pause", "", 405, ProblemMethod},
-		{"DELETE", "endpoints/ops", "", 405, ProblemMethod},
+		{"DELETE", "endpoints", "", 405, ProblemMethod},
 		{"PATCH", "replays", "{}", 405, ProblemMethod},
 		{"GET", "endpoints/" + long, "", 404, ProblemNotFound},
 		{"GET", "dead-letters?endpoint=" + long, "", 400, ProblemParameter},

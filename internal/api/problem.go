@@ -11,6 +11,8 @@ type Problem struct {
 	Detail string `json:"detail,omitempty"`
 	// Code is stable and meant for programs.
 	Code string `json:"code"`
+	// Errors are the members of the body that are wrong.
+	Errors FieldErrors `json:"errors,omitempty"`
 }
 
 // Codes of problems.
@@ -27,16 +29,22 @@ const (
 	ProblemConflict     = "conflict"
 	ProblemBody         = "invalid_body"
 	ProblemMedia        = "unsupported_media_type"
+	ProblemField        = "invalid_field"
+	ProblemPrecondition = "precondition_failed"
 )
 
 func (a *API) problem(w http.ResponseWriter, status int, code, detail string) {
-	b, err := marshal(Problem{
+	a.writeProblem(w, Problem{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Code: code,
 	})
+}
+
+func (a *API) writeProblem(w http.ResponseWriter, p Problem) {
+	b, err := marshal(p)
 	if err != nil { // plain strings
 		a.log.Error("api: problem has no JSON form", "err", err)
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
+	w.WriteHeader(p.Status)
 	_, _ = w.Write(b) // the client has left
 }

@@ -29,7 +29,7 @@ func filterParams(more ...string) []string {
 
 // v1Routes returns the table, the narrower patterns first.
 func v1Routes() []v1Route {
-	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
+	const get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 	page := []string{"limit", "cursor"}
 	return []v1Route{
 		{method: get, pattern: "openapi.json", handle: (*v1Call).openAPI},
@@ -57,6 +57,10 @@ func v1Routes() []v1Route {
 
 		{method: get, pattern: "endpoints", handle: (*v1Call).listEndpoints},
 		{method: get, pattern: "endpoints/{name}", platform: true, handle: (*v1Call).getEndpoint},
+		{method: post, pattern: "endpoints", action: "endpoint.create", platform: true, handle: (*v1Call).createEndpoint},
+		{method: put, pattern: "endpoints/{name}", action: "endpoint.put", platform: true, handle: (*v1Call).putEndpoint},
+		{method: patch, pattern: "endpoints/{name}", action: "endpoint.change", platform: true, handle: (*v1Call).patchEndpoint},
+		{method: del, pattern: "endpoints/{name}", action: "endpoint.remove", platform: true, handle: (*v1Call).deleteEndpoint},
 		{method: post, pattern: "endpoints/{name}/pause", action: "endpoint.pause", platform: true, handle: pause(true)},
 		{method: post, pattern: "endpoints/{name}/resume", action: "endpoint.resume", platform: true, handle: pause(false)},
 

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,6 +142,9 @@ func (e *refusal) Error() string { return e.detail }
 
 // fail answers with a problem.
 func (c *v1Call) fail(err error) {
+	if c.failField(err) {
+		return
+	}
 	var bad *badParameter
 	var refused *refusal
 	a := c.api
@@ -195,10 +199,10 @@ func (c *v1Call) answerTagged(v any) error {
 // maxRequest bounds the body of a request to /api/v1, in bytes; http.maxReqSize may be less.
 const maxRequest = 256 << 10
 
-// body reads a JSON object that has no members but those of v.
-func (c *v1Call) body(v any) error {
+// body reads a JSON object that has no members but those of v. Its type is application/json, or one of kinds.
+func (c *v1Call) body(v any, kinds ...string) error {
 	kind, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/json" {
+	if err != nil || kind != "application/json" && !slices.Contains(kinds, kind) {
 		return &refusal{http.StatusUnsupportedMediaType, ProblemMedia, "the body must be application/json"}
 	}
 	most := min(c.settings.MaxReqSize, maxRequest)

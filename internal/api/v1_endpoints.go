@@ -48,6 +48,9 @@ type endpointView struct {
 	Results   map[string]uint64 `json:"results"`
 	LastError *lastErrorView    `json:"lastError,omitempty"`
 	Targets   []targetView      `json:"targets"`
+	// Origin says where it is defined, and Config how: the keys of its section, secrets masked.
+	Origin string            `json:"origin,omitempty"`
+	Config map[string]string `json:"config,omitempty"`
 }
 
 // latencyView has percentiles, in milliseconds.
@@ -132,7 +135,7 @@ func (a *API) endpoints() []EndpointInfo {
 func viewEndpoint(e *EndpointInfo) endpointView {
 	st := &e.Stats
 	v := endpointView{
-		Name: e.Name, Format: e.Format, State: e.State, Events: e.Events, Streams: e.Streams, Paused: e.Paused,
+		Name: e.Name, Format: e.Format, Origin: e.Origin, Config: e.Keys, State: e.State, Events: e.Events, Streams: e.Streams, Paused: e.Paused,
 		Lag: lag(st), Floor: st.Floor, Next: st.Next, Tail: st.Tail, Delivered: st.Delivered,
 		Refused: st.Refused, DeadLetters: st.DeadLetters, Gaps: st.Gaps, Attempts: st.Attempts,
 		Retries: st.Retries, Cuts: st.Cuts, Lanes: st.Lanes, Parked: st.Parked, Held: st.Held,
@@ -163,11 +166,7 @@ func (c *v1Call) listEndpoints() error {
 }
 
 func (c *v1Call) getEndpoint() error {
-	e, err := c.api.endpoint(c.path[0])
-	if err != nil {
-		return err
-	}
-	return c.answer(http.StatusOK, viewEndpoint(&e))
+	return c.showEndpoint(http.StatusOK, c.path[0])
 }
 
 func (a *API) endpoint(name string) (EndpointInfo, error) {

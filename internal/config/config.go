@@ -40,6 +40,8 @@ type Config struct {
 type API struct {
 	Debug  bool   // log API calls; apiDebug, 1
 	Secret string // the API secret; replaced at start when it is empty or PublishedSecret
+	// AllowPrivateEndpoints lets endpoints that are made by API go where those of the file may; 0. Hookline's own.
+	AllowPrivateEndpoints bool
 }
 
 // PublishedSecret is the secret in ZLMediaKit's own config.ini. It is never accepted.

@@ -38,7 +38,7 @@ func isOwn(name string) bool {
 	case "server", "journal", "delivery", "limits", "tls":
 		return true
 	}
-	return name == "hook.on_publication_ended" || name == "hook.on_event_gap" || name == keyHookSecret
+	return name == keyAllowPrivate || name == "hook.on_publication_ended" || name == "hook.on_event_gap" || name == keyHookSecret
 }
 
 // sectionDoc says in a new file what a section is for.
@@ -235,6 +235,8 @@ func apiKeys() []Key {
 		boolKey("api.apiDebug", "1", Now, "log API calls", func(c *Config) *bool { return &c.API.Debug }),
 		nameKey("api.secret", PublishedSecret, Now, "secret of the API; empty or the published one: replaced at start",
 			func(c *Config) *string { return &c.API.Secret }),
+		boolKey("api.allow_private_endpoints", "0", Now, "endpoints that are made by API may go to private addresses and follow redirects",
+			func(c *Config) *bool { return &c.API.AllowPrivateEndpoints }),
 	}
 	return append(keys, planned(
 		pathKey("api.snapRoot", "./www/snap/", Now, "cache of snapshots", nil),

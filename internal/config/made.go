@@ -16,6 +16,9 @@ import (
 // may not.
 const madeFile = "endpoints.ini"
 
+// keyAllowPrivate widens what an endpoint that is made by API may reach; setServerConfig can't set it.
+const keyAllowPrivate = "api.allow_private_endpoints"
+
 const (
 	// maxMadeBytes is the largest madeFile: MaxEndpoints sections of some size.
 	maxMadeBytes = 16 << 20

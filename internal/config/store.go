@@ -170,7 +170,7 @@ func (s *Store) reload(data []byte) error {
 
 // Set is setServerConfig: it changes the running configuration, then the file. Names are matched without regard to
 // case. Ignored are keys that neither the table nor the file knows, ffmpeg.bin and ffmpeg.snap (which name what is
-// executed), and keys that the environment sets; endpoints are refused. It returns the number of keys whose value changed.
+// executed), api.allow_private_endpoints, and keys that the environment sets; endpoints are refused. It returns the number of keys whose value changed.
 //
 // The error is Errors when a value is refused; then nothing was changed. It wraps ErrNotSaved when the change is in
 // effect but the file could not be written; the change lasts until the file changes or the process ends, and is
@@ -234,7 +234,7 @@ func (s *Store) accept(values map[string]string) (map[string]string, Errors) {
 	for _, given := range slices.Sorted(maps.Keys(values)) {
 		name, value := s.resolve(c, given), strings.Trim(values[given], blank)
 		switch {
-		case name == "" || name == "ffmpeg.bin" || name == "ffmpeg.snap" || c.values[name] == value:
+		case name == "" || name == "ffmpeg.bin" || name == "ffmpeg.snap" || name == keyAllowPrivate || c.values[name] == value:
 		case shown(name, c.values[name]) == value: // who reads the configuration and writes it back leaves secrets alone
 		case strings.HasPrefix(name, endpointPrefix):
 			errs = append(errs, &ValueError{

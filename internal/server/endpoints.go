@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,11 +26,13 @@ type endpoints struct {
 
 	mu     sync.Mutex // guards byName; held while endpoints come and go
 	byName map[string]*delivery.Endpoint
+	// marks tell whether the configuration of an endpoint has changed.
+	marks  map[string][sha256.Size]byte
 	closed bool
 }
 
 func newEndpoints(s *Server) *endpoints {
-	e := &endpoints{s: s, byName: map[string]*delivery.Endpoint{}}
+	e := &endpoints{s: s, byName: map[string]*delivery.Endpoint{}, marks: map[string][sha256.Size]byte{}}
 	e.all.Store(&[]*delivery.Endpoint{})
 	return e
 }
@@ -81,6 +84,7 @@ func (e *endpoints) apply(c *config.Config) {
 		if _, ok := wanted[name]; !ok {
 			ep := e.byName[name]
 			delete(e.byName, name)
+			delete(e.marks, name)
 			e.publish()
 			ep.Close()
 			e.s.router.release(name)
@@ -89,17 +93,50 @@ func (e *endpoints) apply(c *config.Config) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
-		cfg := wanted[name]
-		var err error
-		if ep := e.byName[name]; ep != nil {
-			err = ep.Configure(cfg, e.s.seq.Stats().NextIndex)
-		} else {
-			err = e.add(cfg, c)
-		}
-		if err != nil {
+		if err := e.follow(wanted[name], c); err != nil {
 			e.s.log.Error("the endpoint keeps its old configuration", "endpoint", name, "err", err)
 		}
 	}
+}
+
+// follow starts an endpoint or gives it its new configuration. One whose configuration is as it was is left alone, so that
+// a change of one of a thousand costs one; but every change of the configuration lets a URL that answered 410 try again.
+// mu is held.
+func (e *endpoints) follow(cfg delivery.Config, c *config.Config) error {
+	ep, mark := e.byName[cfg.Name], markOf(&cfg, c)
+	if ep != nil && e.marks[cfg.Name] == mark && len(ep.Stats().Gone) == 0 {
+		return nil
+	}
+	if ep == nil {
+		return e.add(cfg, c)
+	}
+	way := transportOf(c, cfg.Name)
+	if way.guarded {
+		e.s.router.configure(cfg.Name, way)
+	}
+	if err := ep.Configure(cfg, e.s.seq.Stats().NextIndex); err != nil {
+		delete(e.marks, cfg.Name)
+		return err
+	}
+	e.s.router.configure(cfg.Name, way) // not before: the URLs from before may have been guarded
+	e.marks[cfg.Name] = mark
+	urls := map[string]bool{}
+	for _, u := range cfg.URLs {
+		urls[u] = true
+	}
+	e.s.router.keep(cfg.Name, urls)
+	return nil
+}
+
+// markOf is the same as long as everything about the endpoint is.
+func markOf(cfg *delivery.Config, c *config.Config) [sha256.Size]byte {
+	plain := *cfg
+	plain.Signer, plain.From = nil, 0
+	secrets := c.Hook.Secrets
+	if x := c.Endpoint(cfg.Name); x != nil {
+		secrets = x.Secrets
+	}
+	return sha256.Sum256(fmt.Appendf(nil, "%+v %q %+v", plain, secrets, transportOf(c, cfg.Name)))
 }
 
 // add starts an endpoint. mu is held.
@@ -112,6 +149,8 @@ func (e *endpoints) add(cfg delivery.Config, c *config.Config) error {
 	if cfg.From > 0 {
 		index = 0
 	}
+	mark := markOf(&cfg, c)
+	e.s.router.configure(cfg.Name, transportOf(c, cfg.Name))
 	ep, err := delivery.NewEndpoint(cfg, delivery.Deps{
 		Store: e.s.journal, Stamper: e.s.seq, Sender: e.s.router, Observer: e.s.web.deliveryObserver(),
 		Logger: e.s.log,
@@ -119,7 +158,7 @@ func (e *endpoints) add(cfg delivery.Config, c *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("endpoint %s: %w", cfg.Name, err)
 	}
-	e.byName[cfg.Name] = ep
+	e.byName[cfg.Name], e.marks[cfg.Name] = ep, mark
 	e.publish()
 	ep.CatchUp(e.s.journal.Info().Last) // what came between its look at the journal and its first feed
 	return nil
@@ -127,15 +166,15 @@ func (e *endpoints) add(cfg delivery.Config, c *config.Config) error {
 
 // start returns the position from which a new endpoint is owed events, 0 for now.
 func (e *endpoints) start(name string, c *config.Config) (uint64, error) {
-	i := slices.IndexFunc(c.Endpoints, func(x config.Endpoint) bool { return x.Name == name })
-	if i < 0 || c.Endpoints[i].Start == "now" {
+	x := c.Endpoint(name)
+	if x == nil || x.Start == "now" {
 		return 0, nil
 	}
 	info := e.s.journal.Info()
-	if c.Endpoints[i].Start == "beginning" {
+	if x.Start == "beginning" {
 		return max(info.First, 1), nil
 	}
-	t, err := time.Parse(time.RFC3339, c.Endpoints[i].Start)
+	t, err := time.Parse(time.RFC3339, x.Start)
 	if err != nil {
 		return 0, err
 	}
@@ -198,8 +237,9 @@ func (e *endpoints) stats() []api.EndpointStats {
 // wanted is configs with the pauses that were asked for by API.
 func (e *endpoints) wanted(c *config.Config) map[string]delivery.Config {
 	out := configs(c)
+	paused := e.pauses()
 	for name, cfg := range out {
-		cfg.Paused = cfg.Paused || e.paused(name)
+		cfg.Paused = cfg.Paused || paused[name]
 		out[name] = cfg
 	}
 	return out

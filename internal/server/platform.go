@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -27,6 +28,9 @@ const (
 // platform implements api.Platform over the endpoints.
 type platform struct {
 	*endpoints
+	// tagKey keeps the versions of definitions, which hold secrets, from telling anything about them.
+	tagKey [32]byte
+
 	mu      sync.Mutex // guards what follows
 	replays map[string]*replay
 	last    uint64
@@ -42,7 +46,9 @@ type replay struct {
 }
 
 func newPlatform(e *endpoints) *platform {
-	return &platform{endpoints: e, replays: map[string]*replay{}}
+	p := &platform{endpoints: e, replays: map[string]*replay{}}
+	_, _ = rand.Read(p.tagKey[:]) // never fails since Go 1.24
+	return p
 }
 
 func (p *platform) endpoint(name string) (*delivery.Endpoint, error) {
@@ -57,13 +63,20 @@ func (p *platform) endpoint(name string) (*delivery.Endpoint, error) {
 // Endpoints implements api.Platform.
 func (p *platform) Endpoints() []api.EndpointInfo {
 	c := p.s.store.Config()
-	wanted := configs(c)
+	wanted, paused := configs(c), p.pauses()
 	var out []api.EndpointInfo
 	for _, st := range p.stats() {
 		cfg := wanted[st.Name]
 		info := api.EndpointInfo{
-			Name: st.Name, Format: cmp.Or(string(cfg.Format), string(delivery.FormatZLM)), Streams: cfg.Streams,
-			Paused: cfg.Paused || p.paused(st.Name), Stats: st.Stats, State: api.StateUp,
+			Origin: api.OriginHook,
+			Name:   st.Name, Format: cmp.Or(string(cfg.Format), string(delivery.FormatZLM)), Streams: cfg.Streams,
+			Paused: cfg.Paused || paused[st.Name], Stats: st.Stats, State: api.StateUp,
+		}
+		if x := c.Endpoint(st.Name); x != nil {
+			info.Keys, info.Version, info.Origin = x.Shown(), p.version(x), api.OriginFile
+			if x.Made {
+				info.Origin = api.OriginAPI
+			}
 		}
 		for t, u := range cfg.URLs {
 			info.Events = append(info.Events, string(t))
@@ -112,10 +125,17 @@ func (p *platform) Pause(name string, paused bool) error {
 	return nil
 }
 
-// paused says whether Pause was asked for.
-func (e *endpoints) paused(name string) bool {
-	st, err := e.s.journal.State(statePaused + name)
-	return err == nil && st[statePaused+name] != nil
+// pauses returns the endpoints for which Pause was asked.
+func (e *endpoints) pauses() map[string]bool {
+	st, err := e.s.journal.State(statePaused)
+	if err != nil {
+		e.s.log.Error("can't read which endpoints are paused", "err", err)
+	}
+	out := map[string]bool{}
+	for key := range st {
+		out[strings.TrimPrefix(key, statePaused)] = true
+	}
+	return out
 }
 
 // DeadLetters implements api.Platform.

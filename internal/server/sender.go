@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hookline/hookline/internal/queue"
@@ -16,21 +17,28 @@ import (
 // router sends over HTTP, or into a queue when the URL is that of one. Lanes, retry and order are the same.
 type router struct {
 	http webhook.Sender
+	base webhook.Config // of the clients of endpoints with a transport of their own
 	log  *slog.Logger
+	ways atomic.Pointer[map[string]*way] // by endpoint; replaced as a whole
 
 	mu     sync.Mutex
 	queues map[string]queue.Destination // by endpoint and URL
 	closed bool
 }
 
-func newRouter(h webhook.Sender, log *slog.Logger) *router {
+func newRouter(h webhook.Sender, base webhook.Config, log *slog.Logger) *router {
 	queue.DiscardClientLogs()
-	return &router{http: h, log: log, queues: map[string]queue.Destination{}}
+	r := &router{http: h, base: base, log: log, queues: map[string]queue.Destination{}}
+	r.ways.Store(&map[string]*way{})
+	return r
 }
 
 // Send implements webhook.Sender.
 func (r *router) Send(ctx context.Context, req webhook.Request) webhook.Reply {
 	if !queue.IsQueue(req.URL) {
+		if w := r.wayOf(req.Meta.Endpoint); w != nil {
+			return w.client.Send(ctx, req)
+		}
 		return r.http.Send(ctx, req)
 	}
 	start := time.Now()
@@ -75,7 +83,7 @@ func (r *router) destination(req webhook.Request) (queue.Destination, error) {
 	if r.closed {
 		return nil, queue.ErrClosed
 	}
-	d, err := queue.Open(context.Background(), req.URL, queue.Options{Logger: r.log.With("endpoint", req.Meta.Endpoint)})
+	d, err := r.open(&req)
 	if err != nil {
 		return nil, err
 	}
@@ -83,22 +91,33 @@ func (r *router) destination(req webhook.Request) (queue.Destination, error) {
 	return d, nil
 }
 
-// release closes the queues of an endpoint that is gone.
+// release closes what an endpoint that is gone, or a replay that has ended, had.
 func (r *router) release(endpoint string) {
+	r.configure(endpoint, transport{})
+	r.closeQueues(func(e, _ string) bool { return e == endpoint })
+}
+
+// closeQueues closes the queues that are chosen by endpoint and URL.
+func (r *router) closeQueues(chosen func(endpoint, url string) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key, d := range r.queues {
-		if strings.HasPrefix(key, endpoint+" ") {
-			delete(r.queues, key)
-			if err := d.Close(); err != nil {
-				r.log.Warn("closing a queue", "endpoint", endpoint, "err", err.Error())
-			}
+		endpoint, url, _ := strings.Cut(key, " ")
+		if !chosen(endpoint, url) {
+			continue
+		}
+		delete(r.queues, key)
+		if err := d.Close(); err != nil {
+			r.log.Warn("closing a queue", "endpoint", endpoint, "err", err.Error())
 		}
 	}
 }
 
 // Close closes every queue.
 func (r *router) Close() error {
+	for _, w := range *r.ways.Load() {
+		_ = w.client.Close() // it only closes idle connections
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true

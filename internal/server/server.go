@@ -151,7 +151,9 @@ func (s *Server) openEvents() error {
 	agent := "Hookline/" + s.opt.Version
 	s.deliverer = webhook.New(webhook.Config{UserAgent: agent, MaxRedirects: redirects(c.Delivery.MaxRedirects)})
 	s.asker = webhook.New(webhook.Config{UserAgent: agent, MaxRedirects: redirects(c.Delivery.MaxRedirects)})
-	s.router = newRouter(s.deliverer, s.log)
+	s.router = newRouter(s.deliverer, webhook.Config{
+		UserAgent: agent, MaxRedirects: redirects(c.Delivery.MaxRedirects),
+	}, s.log)
 	s.onFailure(s.deliverer.Close)
 	s.onFailure(s.router.Close)
 	s.onFailure(s.asker.Close)

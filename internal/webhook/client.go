@@ -3,7 +3,6 @@ package webhook
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -49,10 +48,14 @@ type Config struct {
 	IdleTimeout time.Duration
 	// MaxIdlePerHost is the number of unused connections kept per scheme, host and port; default 128.
 	MaxIdlePerHost int
-	// RootCAs verify https receivers; nil: the system's.
-	RootCAs *x509.CertPool
-	// InsecureSkipVerify accepts any certificate; default false.
-	InsecureSkipVerify bool
+	// TLS says at every connection by what https receivers are verified and which certificate they get; nil: the system's
+	// authorities, no certificate. Verification can't be switched off. See Credentials.
+	TLS func() (*tls.Config, error)
+	// Proxy is http://[user:password@]host:port; empty: none. The guard judges its address, and no redirect is followed:
+	// where the proxy connects to can't be seen.
+	Proxy string
+	// Resolver is optional: the system's.
+	Resolver *net.Resolver
 }
 
 // Client is a Sender over its own HTTP/1.1 connections. Proxies named in the environment are not used: the guard
@@ -61,7 +64,10 @@ type Client struct {
 	userAgent string
 	redirects int
 	guard     Guard
-	tls       *tls.Config
+	resolver  *net.Resolver
+	tls       func() (*tls.Config, error)
+	proxy     *proxy
+	proxyErr  error // why the proxy can't be used; fails every attempt
 	pool      *pool
 	targets   targetCache
 	scratches sync.Pool // of *scratch
@@ -75,14 +81,19 @@ func New(cfg Config) *Client {
 		userAgent: fallback(cfg.UserAgent, "Hookline"),
 		redirects: fallback(cfg.MaxRedirects, defaultRedirects),
 		guard:     cfg.Guard,
+		resolver:  cfg.Resolver,
+		tls:       cfg.TLS,
 		pool:      newPool(fallback(cfg.IdleTimeout, defaultIdleTimeout), fallback(cfg.MaxIdlePerHost, defaultMaxIdle)),
-		tls: &tls.Config{
-			MinVersion:         tls.VersionTLS12,
-			RootCAs:            cfg.RootCAs,
-			NextProtos:         []string{"http/1.1"},
-			ClientSessionCache: tls.NewLRUClientSessionCache(0),
-			InsecureSkipVerify: cfg.InsecureSkipVerify, //nolint:gosec // the operator's explicit choice, off by default
-		},
+	}
+	if c.tls == nil {
+		def := newTLS()
+		c.tls = func() (*tls.Config, error) { return def, nil }
+	}
+	if cfg.Proxy != "" {
+		c.redirects = -1
+		if c.proxy, c.proxyErr = parseProxy(cfg.Proxy); c.proxy != nil {
+			c.targets.route = c.proxy.route
+		}
 	}
 	c.scratches.New = func() any { return newScratch(c.userAgent) }
 	return c
@@ -127,12 +138,16 @@ func (c *Client) send(ctx context.Context, r *Request, deadline time.Time) Reply
 	if err := ctx.Err(); err != nil {
 		return Reply{Err: err}
 	}
+	if c.proxyErr != nil {
+		return Reply{Err: c.proxyErr}
+	}
 	t, err := c.targets.get(r.URL)
 	if err != nil {
 		return Reply{Err: err}
 	}
+	var hop Guard // of redirects, beside the client's
 	for hops := 0; ; hops++ {
-		ans, err := c.roundTrip(ctx, t, r, deadline)
+		ans, err := c.roundTrip(ctx, t, r, hop, deadline)
 		if err != nil {
 			return Reply{Err: err}
 		}
@@ -144,21 +159,27 @@ func (c *Client) send(ctx context.Context, r *Request, deadline time.Time) Reply
 		if !ok {
 			return ans.reply()
 		}
-		t = next
+		if t = next; hops == 0 {
+			hop = redirectGuard(ans.from)
+		}
 	}
 }
 
 // roundTrip sends the request once, or twice when the first connection came from the pool and turned out to have been
 // closed by the receiver before it answered a byte. The receiver may then have seen the request twice: delivery is at
 // least once, and both carry the same event id.
-func (c *Client) roundTrip(ctx context.Context, t *target, r *Request, deadline time.Time) (answer, error) {
-	if cn := c.pool.take(t.key); cn != nil {
+func (c *Client) roundTrip(
+	ctx context.Context, t *target, r *Request, hop Guard, deadline time.Time,
+) (answer, error) {
+	if cn := c.pool.take(t.key); cn != nil && !cn.passes(ctx, hop) {
+		cn.close()
+	} else if cn != nil {
 		ans, err := c.exchange(ctx, cn, t, r, deadline)
 		if !errors.Is(err, errStale) || ctx.Err() != nil {
 			return ans, err
 		}
 	}
-	cn, err := c.dial(ctx, t, deadline)
+	cn, err := c.dial(ctx, t, both(c.guard, hop), deadline)
 	if err != nil {
 		return answer{}, err
 	}
@@ -178,22 +199,39 @@ func (c *Client) exchange(ctx context.Context, cn *conn, t *target, r *Request, 
 	return ans, err
 }
 
-func (c *Client) dial(ctx context.Context, t *target, deadline time.Time) (*conn, error) {
+func (c *Client) dial(ctx context.Context, t *target, guard Guard, deadline time.Time) (*conn, error) {
 	if c.pool.isClosed() {
 		return nil, ErrClosed
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	d := net.Dialer{ControlContext: control(c.guard)}
-	raw, err := d.DialContext(ctx, "tcp", t.addr)
+	var cfg *tls.Config
+	if t.secure {
+		base, err := c.tls()
+		if err != nil {
+			return nil, err
+		}
+		cfg = base.Clone()
+		cfg.ServerName, cfg.NextProtos = t.host, []string{"http/1.1"}
+	}
+	d := net.Dialer{ControlContext: control(guard), Resolver: c.resolver}
+	addr := t.addr
+	if c.proxy != nil {
+		addr = c.proxy.addr
+	}
+	raw, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("webhook: connect: %w", err)
 	}
 	if !t.secure {
 		return newConn(t.key, raw, raw), nil
 	}
-	cfg := c.tls.Clone()
-	cfg.ServerName = t.host
+	if c.proxy != nil {
+		if err := c.proxy.tunnel(ctx, raw, t.addr, deadline); err != nil {
+			_ = raw.Close()
+			return nil, err
+		}
+	}
 	secured := tls.Client(raw, cfg)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()

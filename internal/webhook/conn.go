@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"syscall"
 	"time"
@@ -46,6 +47,20 @@ func newConn(key string, raw, stream net.Conn) *conn {
 // close closes the socket without a TLS goodbye: that one would wait for a receiver that does not read.
 func (c *conn) close() { _ = c.raw.Close() }
 
+// remote is the address at the other end; invalid when it has none.
+func (c *conn) remote() netip.AddrPort {
+	ap, err := netip.ParseAddrPort(c.raw.RemoteAddr().String())
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// passes says whether a connection from the pool, which another guard may have let through, passes this one.
+func (c *conn) passes(ctx context.Context, g Guard) bool {
+	return g == nil || g(ctx, "tcp", c.remote()) == nil
+}
+
 // usable reports whether a connection from the pool is still open and silent. Bytes that nobody asked for would be
 // taken for the next answer.
 func (c *conn) usable() bool {
@@ -62,6 +77,7 @@ type answer struct {
 	status     int
 	body       []byte
 	location   string
+	from       netip.Addr // of a redirect: who answered
 	retryAfter time.Duration
 }
 
@@ -160,7 +176,7 @@ func (c *conn) read(s *scratch) (ans answer, keep bool, err error) {
 		return answer{}, false, fmt.Errorf("webhook: bad answer: status %d", ans.status)
 	}
 	if isRedirect(ans.status) {
-		ans.location = string(h.Peek(fasthttp.HeaderLocation))
+		ans.location, ans.from = string(h.Peek(fasthttp.HeaderLocation)), c.remote().Addr()
 	}
 	keep = !s.resp.ConnectionClose() && s.in.Buffered() == 0 && ans.status != http.StatusSwitchingProtocols
 	return ans, keep, nil

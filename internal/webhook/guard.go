@@ -39,6 +39,44 @@ func PublicOnly(_ context.Context, _ string, addr netip.AddrPort) error {
 	return nil
 }
 
+// redirectGuard is the guard for where an operator's URL is redirected to: a public address, or, from inside, another one
+// inside. Link-local addresses (metadata of clouds), multicast and the rest are never what a redirect means.
+func redirectGuard(from netip.Addr) Guard {
+	return func(_ context.Context, _ string, addr netip.AddrPort) error {
+		to := addr.Addr().Unmap()
+		if isPublic(to) || isInside(to) && isInside(from) {
+			return nil
+		}
+		return fmt.Errorf("a redirect from %s to %s is not followed", from, to)
+	}
+}
+
+// isInside says whether the address is one of a network of one's own, or of this machine.
+func isInside(a netip.Addr) bool {
+	return a.Zone() == "" && (a.IsPrivate() || a.IsLoopback() || netip.MustParsePrefix("100.64.0.0/10").Contains(a))
+}
+
+// both asks two guards; either may be nil.
+func both(a, b Guard) Guard {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return func(ctx context.Context, network string, addr netip.AddrPort) error {
+		if err := a(ctx, network, addr); err != nil {
+			return err
+		}
+		return b(ctx, network, addr)
+	}
+}
+
+// Control returns the hook of net.Dialer that runs the guard on every socket before it connects; nil for nil.
+func Control(g Guard) func(ctx context.Context, network, address string, c syscall.RawConn) error {
+	return control(g)
+}
+
 func isPublic(a netip.Addr) bool {
 	if !a.IsGlobalUnicast() || a.IsPrivate() || a.Zone() != "" {
 		return false

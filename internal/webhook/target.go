@@ -20,6 +20,8 @@ type target struct {
 	secure bool
 	line   string // request line and Host
 	auth   string // Authorization line; empty without userinfo
+	// foreign says that a redirect led to another host: credentials of the request are not for it.
+	foreign bool
 }
 
 // parseTarget takes a URL apart. The path and the query go out as they are written.
@@ -101,7 +103,8 @@ func (t *target) redirect(location string) (*target, bool) {
 	if err != nil || t.secure && !next.secure {
 		return nil, false
 	}
-	if next.auth == "" && next.key == t.key {
+	next.foreign = t.foreign || next.key != t.key
+	if next.auth == "" && !next.foreign {
 		next.auth = t.auth
 	}
 	return next, true
@@ -121,6 +124,10 @@ func (t *target) appendHead(b []byte, r *Request, userAgent string) ([]byte, err
 			hasType = true
 		case "Host", "Content-Length", "Transfer-Encoding", "Connection", "User-Agent", "Accept", "Expect":
 			continue // ours to say
+		case "Authorization", "Cookie":
+			if t.foreign {
+				continue
+			}
 		}
 		if !isToken(name) {
 			return b, fmt.Errorf("%w: %q", ErrHeader, name)
@@ -159,14 +166,15 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// targetCache remembers configured URLs. There are a few dozen; when they were changed a thousand times the cache
+// targetCache remembers configured URLs. There may be a few thousand; when they were changed often enough the cache
 // starts anew.
 type targetCache struct {
-	mu  sync.RWMutex
-	all map[string]*target // guarded by mu
+	route func(*target) // changes a new target; nil: nothing
+	mu    sync.RWMutex
+	all   map[string]*target // guarded by mu
 }
 
-const maxTargets = 1024
+const maxTargets = 8192
 
 func (c *targetCache) get(raw string) (*target, error) {
 	c.mu.RLock()
@@ -178,6 +186,9 @@ func (c *targetCache) get(raw string) (*target, error) {
 	t, err := parseTarget(raw)
 	if err != nil {
 		return nil, err
+	}
+	if c.route != nil {
+		c.route(t)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
