@@ -143,7 +143,7 @@ func keys(t *testing.T) map[string]string {
 func own(key string) bool {
 	section, _, _ := strings.Cut(key, ".")
 	return slices.Contains([]string{"server", "journal", "delivery", "limits", "tls"}, section) ||
-		slices.Contains([]string{"hook.on_publication_ended", "hook.on_event_gap", "hook.secret", "api.allow_private_endpoints"}, key)
+		slices.Contains([]string{"hook.on_publication_ended", "hook.on_event_gap", "hook.on_admin_action", "hook.secret", "api.allow_private_endpoints"}, key)
 }
 
 func TestKeys(t *testing.T) {

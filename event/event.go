@@ -6,7 +6,7 @@ import "time"
 // their URLs.
 type Type string
 
-// The hooks of ZLMediaKit, and two of Hookline's own: OnPublicationEnded and OnEventGap.
+// The hooks of ZLMediaKit, and three of Hookline's own: OnPublicationEnded, OnEventGap and OnAdminAction.
 const (
 	OnPublish          Type = "on_publish"
 	OnPlay             Type = "on_play"
@@ -27,6 +27,7 @@ const (
 	OnServerExited     Type = "on_server_exited"
 	OnServerKeepalive  Type = "on_server_keepalive"
 	OnEventGap         Type = "on_event_gap"
+	OnAdminAction      Type = "on_admin_action"
 )
 
 // Types returns every type, in a fixed order that is never changed, only appended to: the journal stores the index.
@@ -35,6 +36,7 @@ func Types() []Type {
 		OnPublish, OnPlay, OnHTTPAccess, OnRTSPRealm, OnRTSPAuth, OnShellLogin, OnStreamNotFound,
 		OnStreamNoneReader, OnStreamChanged, OnRecordMP4, OnRecordTS, OnFlowReport, OnPublicationEnded,
 		OnSendRTPStopped, OnRTPServerTimeout, OnServerStarted, OnServerExited, OnServerKeepalive, OnEventGap,
+		OnAdminAction,
 	}
 }
 

@@ -146,7 +146,7 @@ func TestCommandsOfAPI(t *testing.T) {
 			[]string{"endpoints", "resume", "billing"},
 			map[string][]string{"POST /api/v1/endpoints/billing/resume": {`{"name":"billing","state":"paused"}`}},
 			nil,
-			[]string{"billing is paused: its section"},
+			[]string{"billing is paused: its definition"},
 			"",
 		},
 		{

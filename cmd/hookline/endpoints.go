@@ -20,6 +20,9 @@ type endpointsCmd struct {
 
 	Ls     endpointsLsCmd     `cmd:"" default:"withargs" help:"List endpoints: state, lag, what was delivered (default)."`
 	Show   endpointsShowCmd   `cmd:"" help:"Show one endpoint: URLs, latencies, attempts by result, last failures."`
+	Add    endpointsAddCmd    `cmd:"" help:"Make an endpoint."`
+	Set    endpointsSetCmd    `cmd:"" help:"Change keys of an endpoint that was made by API."`
+	Rm     endpointsRmCmd     `cmd:"" help:"Remove an endpoint that was made by API; what it was owed is given up."`
 	Pause  endpointsPauseCmd  `cmd:"" help:"Keep an endpoint from sending; it keeps its place."`
 	Resume endpointsResumeCmd `cmd:"" help:"Let an endpoint go on where it was."`
 }
@@ -27,16 +30,24 @@ type endpointsCmd struct {
 // Help implements kong's HelpProvider.
 func (endpointsCmd) Help() string {
 	return `An endpoint is a receiver with a place of its own in the journal: "hook" stands for the hook.on_* URLs, the others are
-the [endpoint.NAME] sections of config.ini.
+the [endpoint.NAME] sections of config.ini, and those that were made by API. They have the same keys.
 
   hookline endpoints                  state up, down (everything fails), paused or gone (answered 410)
   hookline endpoints show billing     what is wrong with one: state of each URL, latencies, the last failures
+  hookline endpoints add billing https://billing.example/hook events=on_flow_report,on_publication_ended
+  hookline endpoints add audit https://siem.example/in events=on_admin_action format=cloudevents start=beginning
+  hookline endpoints set billing rate=50 bearer=    a key without a value is taken away
+  hookline endpoints rm billing
   hookline endpoints pause billing    before the receiver is taken down: nothing is tried, nothing is lost
   hookline endpoints resume billing   what was held back is sent in order
 
 LAG is the number of journal positions that are not done, and AGE how old the oldest event is that still has to be sent. A parked stream is one that fails while others succeed: it
 waits on its own and holds nobody up. While an endpoint is paused the journal keeps what it is owed only as long as
-retention allows.`
+retention allows.
+
+A secret of your own: secret=whsec_$(head -c 32 /dev/urandom | base64 -w0). On a shared machine others see the arguments
+of a command: secret=@FILE reads the value from a file, secret=@- from standard input. What is made by API goes to
+public addresses only, unless config.ini says api.allow_private_endpoints=1; write a section there for a receiver inside.`
 }
 
 type endpointsLsCmd struct {
@@ -223,7 +234,7 @@ func (c *endpointsCmd) set(out io.Writer, name, action string) error {
 	}
 	note := ""
 	if action == "resume" && e.State == "paused" {
-		note = ": its section in config.ini says so"
+		note = ": its definition says so (paused=1)"
 	}
 	_, err := fmt.Fprintf(out, "%s is %s%s, lag %d\n", e.Name, e.State, note, e.Lag)
 	return err

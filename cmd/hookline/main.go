@@ -40,7 +40,7 @@ type cli struct {
 	Play        playCmd        `cmd:"" help:"Play over RTMP or HTTP-FLV: count frames, check time stamps, report."`
 	Bench       benchCmd       `cmd:"" help:"Measure, as ratios to a raw ceiling of the same run."`
 	Events      eventsCmd      `cmd:"" help:"Look at the events of a running server."`
-	Endpoints   endpointsCmd   `cmd:"" help:"Receivers of a running server: state and lag; pause and resume."`
+	Endpoints   endpointsCmd   `cmd:"" help:"Receivers of a running server: state and lag; add, set, rm, pause, resume."`
 	Dead        deadCmd        `cmd:"" help:"Events that were given up: list, show, redrive, discard."`
 	Replay      replayCmd      `cmd:"" help:"Send events of the journal once more to an endpoint."`
 	Replays     replaysCmd     `cmd:"" help:"Replays: list, cancel."`

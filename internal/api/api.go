@@ -19,6 +19,8 @@ import (
 type Settings struct {
 	// Secret is api.secret; empty: nobody is let in.
 	Secret string
+	// Tokens open /api/v1 beside Secret.
+	Tokens []Token
 	// AllowCrossDomains is http.allow_cross_domains.
 	AllowCrossDomains bool
 	// MaxReqSize is http.maxReqSize, the largest body in bytes. Default 40960.
@@ -96,7 +98,9 @@ type Deps struct {
 	Attempts *attempts.Log
 	// Operations is behind snapshot, gaps, queues, retention and backups. Optional.
 	Operations Operations
-	Readiness  *Readiness
+	// Audit is told of every call that changed something or was meant to. Optional.
+	Audit     func(Action)
+	Readiness *Readiness
 	// Metrics is optional: without it there is no /metrics.
 	Metrics *Metrics
 	Version Version
@@ -132,6 +136,8 @@ type API struct {
 	done    chan struct{} // closed by Close
 	streams chan struct{} // one token for each event stream
 	waiters chan struct{} // one token for each long poll
+	busy    chan struct{} // one token for each other call of /api/v1
+	strikes strikes
 
 	mu      sync.Mutex
 	closed  bool        // guarded by mu
@@ -165,7 +171,7 @@ func New(deps Deps) *API {
 	a := &API{
 		deps: deps, log: deps.Logger, logins: newLogins(), calls: map[string]*endpoint{}, v1: v1Routes(),
 		done: make(chan struct{}), streams: make(chan struct{}, deps.MaxEventStreams),
-		waiters: make(chan struct{}, deps.MaxWaiters),
+		waiters: make(chan struct{}, deps.MaxWaiters), busy: make(chan struct{}, maxCalls),
 	}
 	a.register()
 	return a

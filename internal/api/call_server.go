@@ -99,9 +99,13 @@ func restartServer(c *call) (any, error) {
 }
 
 func logIn(c *call) (any, error) {
+	if c.api.strikes.out(ClientAddr(c.r, c.settings.ForwardedIPHeader), time.Now()) {
+		return nil, &callError{CodeAuthFailed, "Too many wrong secrets from this address; wait a few seconds"}
+	}
 	challenge := cookieOf(c.r, cookieChallenge)
 	want := digest(c.settings.Secret, challenge)
 	if c.settings.Secret == "" || !c.api.logins.issued(challenge) || !same(strings.ToLower(c.text("digest")), want) {
+		c.api.strikes.add(ClientAddr(c.r, c.settings.ForwardedIPHeader), time.Now())
 		return nil, &callError{CodeAuthFailed, "Please login first"}
 	}
 	setCookie(c.w, c.r, cookieLogin, c.api.logins.begin(c.settings.Secret), loginLife)

@@ -49,7 +49,9 @@ type endpoint struct {
 	name     string
 	required []string
 	// open needs neither an allowed address nor the secret.
-	open   bool
+	open bool
+	// action is what the call changes, for the audit; empty: nothing.
+	action string
 	handle func(*call) (any, error)
 }
 
@@ -66,8 +68,8 @@ type call struct {
 func (a *API) register() {
 	tuple := []string{"schema", "vhost", "app", "stream"}
 	list := []endpoint{
-		{name: "close_stream", required: tuple, handle: closeStream},
-		{name: "close_streams", handle: closeStreams},
+		{name: "close_stream", action: "streams.close", required: tuple, handle: closeStream},
+		{name: "close_streams", action: "streams.close", handle: closeStreams},
 		{name: "getAllSession", handle: getAllSession},
 		{name: "getApiList", handle: getAPIList},
 		{name: "getMediaInfo", required: tuple, handle: getMediaInfo},
@@ -78,12 +80,12 @@ func (a *API) register() {
 		{name: "getThreadsLoad", handle: getThreadsLoad("event poller")},
 		{name: "getWorkThreadsLoad", handle: getThreadsLoad("work poller")},
 		{name: "isMediaOnline", required: tuple, handle: isMediaOnline},
-		{name: "kick_session", required: []string{"id"}, handle: kickSession},
-		{name: "kick_sessions", handle: kickSessions},
+		{name: "kick_session", action: "session.kick", required: []string{"id"}, handle: kickSession},
+		{name: "kick_sessions", action: "session.kick", handle: kickSessions},
 		{name: "login", required: []string{"digest"}, open: true, handle: logIn},
 		{name: "logout", open: true, handle: logOut},
-		{name: "restartServer", handle: restartServer},
-		{name: "setServerConfig", handle: setServerConfig},
+		{name: "restartServer", action: "process.restart", handle: restartServer},
+		{name: "setServerConfig", action: "config.set", handle: setServerConfig},
 		{name: "version", handle: version},
 	}
 	a.names = []string{indexRoot}
@@ -153,6 +155,9 @@ func (a *API) run(e *endpoint, c *call) {
 		}
 		result = m
 	}
+	if e.action != "" && code != CodeAuthFailed {
+		c.audit(e.action, code)
+	}
 	if c.settings.Debug {
 		a.log.InfoContext(c.r.Context(), "api call", "path", indexPrefix+e.name, "peer", c.r.RemoteAddr,
 			"params", c.loggable(), "code", int(code))
@@ -166,8 +171,14 @@ func (c *call) check(e *endpoint) error {
 		if !c.api.allowed(c.r, &c.settings) {
 			return &callError{CodeAuthFailed, "Your ip is not allowed to access the service."}
 		}
-		if !same(c.text("secret"), c.settings.Secret) &&
-			!c.api.logins.valid(cookieOf(c.r, cookieLogin), c.settings.Secret) {
+		peer, secret := ClientAddr(c.r, c.settings.ForwardedIPHeader), c.text("secret")
+		if c.api.strikes.out(peer, time.Now()) {
+			return &callError{CodeAuthFailed, "Too many wrong secrets from this address; wait a few seconds"}
+		}
+		if !same(secret, c.settings.Secret) && !c.api.logins.valid(cookieOf(c.r, cookieLogin), c.settings.Secret) {
+			if secret != "" { // who gives none is a page that asks for the login, not somebody who tries
+				c.api.strikes.add(peer, time.Now())
+			}
 			return &callError{CodeAuthFailed, "Please login first"}
 		}
 	}

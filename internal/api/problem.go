@@ -19,6 +19,9 @@ type Problem struct {
 const (
 	ProblemUnauthorized = "unauthorized"
 	ProblemForbidden    = "address_not_allowed"
+	ProblemReadOnly     = "read_only_token"
+	ProblemTooMany      = "too_many_failures"
+	ProblemTooManyCalls = "too_many_calls"
 	ProblemParameter    = "invalid_parameter"
 	ProblemNotFound     = "not_found"
 	ProblemMethod       = "method_not_allowed"

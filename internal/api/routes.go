@@ -22,6 +22,11 @@ type v1Route struct {
 	handle     func(*v1Call) error
 }
 
+// waits says whether a call may last: it has limits of its own.
+func (r *v1Route) waits(c *v1Call) bool {
+	return r.pattern == "events/stream" || r.pattern == "events" && (c.query.Get("wait") != "" || wantsStream(c.r))
+}
+
 // filterParams are the parameters that select events.
 func filterParams(more ...string) []string {
 	return append([]string{"stream", "type", "since", "until", "after", "before", "cursor"}, more...)

@@ -30,6 +30,7 @@ type v1Call struct {
 	query url.Values
 	// path holds what stands in place of the names in the route's pattern.
 	path []string
+	who  caller
 	// about goes into the audit line: names and values, as for slog.
 	about []any
 }
@@ -39,11 +40,19 @@ func (a *API) serveV1(w http.ResponseWriter, r *http.Request) {
 	s := a.settings()
 	crossDomain(w, r, &s)
 	w.Header().Set("Cache-Control", "no-store")
+	found, path, methods := a.routeV1(r.Method, strings.TrimPrefix(r.URL.Path, v1Prefix))
+	if s.AllowCrossDomains && r.Header.Get("Origin") != "" {
+		w.Header().Set("Access-Control-Expose-Headers", "ETag, Location, Retry-After")
+	}
 	if r.Method == http.MethodOptions {
+		allow := strings.Join(append(methods, http.MethodOptions), ", ")
+		w.Header().Set("Allow", allow)
+		if w.Header().Get("Access-Control-Allow-Methods") != "" {
+			w.Header().Set("Access-Control-Allow-Methods", allow)
+		}
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	found, path, methods := a.routeV1(r.Method, strings.TrimPrefix(r.URL.Path, v1Prefix))
 	if found == nil && len(methods) > 0 {
 		w.Header().Set("Allow", strings.Join(append(methods, http.MethodOptions), ", "))
 		a.problem(w, http.StatusMethodNotAllowed, ProblemMethod, "")
@@ -58,6 +67,16 @@ func (a *API) serveV1(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.query = declared(r.URL.Query(), found.params)
+	if !found.waits(c) {
+		select {
+		case a.busy <- struct{}{}:
+			defer func() { <-a.busy }()
+		default:
+			w.Header().Set("Retry-After", "1")
+			a.problem(w, http.StatusServiceUnavailable, ProblemTooManyCalls, "too many calls at a time")
+			return
+		}
+	}
 	err := found.handle(c)
 	if found.action != "" {
 		c.audit(found.action, err)
@@ -86,6 +105,9 @@ func (c *v1Call) admit(found *v1Route) bool {
 		a.problem(c.w, http.StatusForbidden, ProblemForbidden, "this address is not allowed")
 		return false
 	}
+	if c.struck() {
+		return false
+	}
 	reads := c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
 	token, want := headerSecret(c.r), "the secret is missing or wrong"
 	if reads {
@@ -93,9 +115,14 @@ func (c *v1Call) admit(found *v1Route) bool {
 	} else if found != nil && c.r.URL.Query().Has("secret") {
 		want = "the secret is missing or wrong; what changes something takes it as a bearer token, not as a parameter"
 	}
-	if same(token, c.settings.Secret) {
-		return true
+	if who, ok := c.settings.identify(token); ok {
+		if c.who = who; reads || who.admin {
+			return true
+		}
+		a.problem(c.w, http.StatusForbidden, ProblemReadOnly, "this token may only read")
+		return false
 	}
+	a.strikes.add(ClientAddr(c.r, c.settings.ForwardedIPHeader), time.Now())
 	c.w.Header().Set("WWW-Authenticate", `Bearer realm="hookline"`)
 	a.problem(c.w, http.StatusUnauthorized, ProblemUnauthorized, want)
 	return false
@@ -114,18 +141,13 @@ func headerSecret(r *http.Request) string {
 	return r.Header.Get("secret")
 }
 
-// audit writes who changed what, or tried to.
+// audit tells who changed what, or tried to.
 func (c *v1Call) audit(action string, err error) {
-	peer := c.r.RemoteAddr
-	if addr := ClientAddr(c.r, c.settings.ForwardedIPHeader); addr.IsValid() {
-		peer = addr.String()
-	}
-	attrs := append([]any{"action", action, "peer", peer}, c.about...)
+	x := Action{Action: action, By: c.who.name, Result: "done"}
 	if err != nil {
-		c.api.log.WarnContext(c.r.Context(), "admin action failed", append(attrs, "err", err)...)
-		return
+		_, x.Result, _ = c.problemOf(err)
 	}
-	c.api.log.InfoContext(c.r.Context(), "admin action", attrs...)
+	c.api.tell(c.r, &c.settings, x, c.about, err)
 }
 
 // note adds to the audit line.
@@ -145,30 +167,38 @@ func (c *v1Call) fail(err error) {
 	if c.failField(err) {
 		return
 	}
+	status, code, detail := c.problemOf(err)
+	if code == ProblemJournal {
+		c.api.log.ErrorContext(c.r.Context(), "api: a request failed", "path", c.r.URL.Path, "err", err)
+	}
+	c.api.problem(c.w, status, code, detail)
+}
+
+// problemOf says what a client is told of an error.
+func (c *v1Call) problemOf(err error) (status int, code, detail string) {
 	var bad *badParameter
 	var refused *refusal
-	a := c.api
 	switch {
+	case errors.As(err, new(FieldErrors)):
+		return http.StatusBadRequest, ProblemField, err.Error()
 	case errors.As(err, &bad):
-		a.problem(c.w, http.StatusBadRequest, ProblemParameter, err.Error())
+		return http.StatusBadRequest, ProblemParameter, err.Error()
 	case errors.As(err, &refused):
-		a.problem(c.w, refused.status, refused.code, refused.detail)
+		return refused.status, refused.code, refused.detail
 	case errors.Is(err, ErrNoEndpoint):
-		a.problem(c.w, http.StatusNotFound, ProblemNotFound, "there is no endpoint of this name")
+		return http.StatusNotFound, ProblemNotFound, "there is no endpoint of this name"
 	case errors.Is(err, ErrNoBackup):
-		a.problem(c.w, http.StatusNotFound, ProblemNotFound, "there is no backup of this name")
+		return http.StatusNotFound, ProblemNotFound, "there is no backup of this name"
 	case errors.Is(err, ErrNoReplay):
-		a.problem(c.w, http.StatusNotFound, ProblemNotFound, "there is no replay of this id")
+		return http.StatusNotFound, ProblemNotFound, "there is no replay of this id"
 	case errors.Is(err, delivery.ErrNoDeadLetter):
-		a.problem(c.w, http.StatusNotFound, ProblemNotFound, "there is no dead letter at this position")
+		return http.StatusNotFound, ProblemNotFound, "there is no dead letter at this position"
 	case errors.Is(err, errNoEvent):
-		a.problem(c.w, http.StatusNotFound, ProblemNotFound, "the journal has no such event")
+		return http.StatusNotFound, ProblemNotFound, "the journal has no such event"
 	case errors.Is(err, ErrConflict):
-		a.problem(c.w, http.StatusConflict, ProblemConflict, err.Error())
-	default:
-		a.log.ErrorContext(c.r.Context(), "api: a request failed", "path", c.r.URL.Path, "err", err)
-		a.problem(c.w, http.StatusServiceUnavailable, ProblemJournal, "the journal can't be read or written")
+		return http.StatusConflict, ProblemConflict, err.Error()
 	}
+	return http.StatusServiceUnavailable, ProblemJournal, "the journal can't be read or written"
 }
 
 // answer writes a success.

@@ -42,6 +42,8 @@ type API struct {
 	Secret string // the API secret; replaced at start when it is empty or PublishedSecret
 	// AllowPrivateEndpoints lets endpoints that are made by API go where those of the file may; 0. Hookline's own.
 	AllowPrivateEndpoints bool
+	// Tokens are the lines of [tokens].
+	Tokens []Token
 }
 
 // PublishedSecret is the secret in ZLMediaKit's own config.ini. It is never accepted.

@@ -75,6 +75,9 @@ func secretKey(name string) bool {
 	if name == keyHookSecret {
 		return true
 	}
+	if strings.HasPrefix(name, tokenPrefix) {
+		return true
+	}
 	_, key, ok := splitEndpoint(name)
 	return ok && (key == "secret" || key == "bearer" || key == "basic" || strings.HasPrefix(key, "header."))
 }
@@ -285,12 +288,14 @@ func (b *builder) endpoints() {
 				}
 			}
 			if len(d.events) == 0 {
-				// Everything but the heartbeat, and the event that carries the API's secret: they have to be named.
+				// Everything but the heartbeat, the event that carries the API's secret, and what the operators do: they
+				// have to be named.
 				for _, t := range event.Types() {
 					d.e.URLs[t] = d.url
 				}
 				delete(d.e.URLs, event.OnServerKeepalive)
 				delete(d.e.URLs, event.OnServerStarted)
+				delete(d.e.URLs, event.OnAdminAction)
 			}
 			d.e.URLs[event.OnEventGap] = d.url
 		}

@@ -38,7 +38,8 @@ func isOwn(name string) bool {
 	case "server", "journal", "delivery", "limits", "tls":
 		return true
 	}
-	return name == keyAllowPrivate || name == "hook.on_publication_ended" || name == "hook.on_event_gap" || name == keyHookSecret
+	return name == keyAllowPrivate || name == "hook.on_publication_ended" || name == "hook.on_event_gap" ||
+		name == "hook.on_admin_action" || name == keyHookSecret
 }
 
 // sectionDoc says in a new file what a section is for.
@@ -79,6 +80,7 @@ func hookKeys() []Key {
 		hookURL("on_server_keepalive", "heartbeat every alive_interval seconds"),
 		hookURL("on_publication_ended", "a publication ended, with its reason and its figures (Hookline)"),
 		signingKey(),
+		hookURL("on_admin_action", "somebody changed something by API (Hookline)"),
 		hookURL("on_event_gap", "names events that will not arrive in order (Hookline)"),
 	}
 	keys = append(keys,

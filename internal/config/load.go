@@ -129,6 +129,15 @@ func (b *builder) take(name, value string, src source) {
 		b.c.values[name], b.c.sources[name] = value, src
 		return
 	}
+	if k == nil && strings.HasPrefix(name, tokenPrefix) {
+		b.c.fileNames = append(b.c.fileNames, name)
+		if allowed := b.token(name, value); allowed != "" {
+			b.refuse(src.file, src.line, name, shown(name, value), allowed)
+			return
+		}
+		b.c.values[name], b.c.sources[name] = value, src
+		return
+	}
 	if k == nil {
 		if src.env == "" {
 			b.unknown(name, src)

@@ -236,6 +236,8 @@ func (s *Store) accept(values map[string]string) (map[string]string, Errors) {
 		switch {
 		case name == "" || name == "ffmpeg.bin" || name == "ffmpeg.snap" || name == keyAllowPrivate || c.values[name] == value:
 		case shown(name, c.values[name]) == value: // who reads the configuration and writes it back leaves secrets alone
+		case strings.HasPrefix(name, tokenPrefix):
+			errs = append(errs, &ValueError{Key: name, Value: masked, Allowed: "a change in the file"})
 		case strings.HasPrefix(name, endpointPrefix):
 			errs = append(errs, &ValueError{
 				Key: name, Value: shown(name, value), Allowed: "a change of the section in the file, or by /api/v1/endpoints",
@@ -347,7 +349,7 @@ func Classify(changed []string) Change {
 	for _, name := range changed {
 		k := t.names[name]
 		switch {
-		case k == nil && strings.HasPrefix(name, endpointPrefix):
+		case k == nil && (strings.HasPrefix(name, endpointPrefix) || strings.HasPrefix(name, tokenPrefix)):
 			ch.Applied = append(ch.Applied, name)
 		case k == nil || !k.Implemented:
 			ch.NoEffect = append(ch.NoEffect, name)

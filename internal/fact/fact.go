@@ -370,6 +370,18 @@ type ServerExited struct{}
 // Meta implements Fact.
 func (f ServerExited) Meta() Meta { return Meta{Type: event.OnServerExited} }
 
+// AdminAction: somebody changed something by API, or tried to. It never holds a secret.
+type AdminAction struct {
+	Action  string         `json:"action"`  // endpoint.create, replay.start, config.set and so on
+	By      string         `json:"by"`      // name of the token; "api.secret", or "login" for the cookie of one
+	Address string         `json:"address"` // of the client
+	Result  string         `json:"result"`  // "done", or the code of the refusal
+	About   map[string]any `json:"about"`   // what it was about: names, never values that may be secret
+}
+
+// Meta implements Fact.
+func (f *AdminAction) Meta() Meta { return Meta{Type: event.OnAdminAction} }
+
 // EventGap names events that were never journaled because the journal could not keep up.
 type EventGap struct {
 	StreamKey string `json:"-"`

@@ -324,3 +324,69 @@ func TestThousandEndpoints(t *testing.T) {
 		t.Error(rep)
 	}
 }
+
+// TestAdminActions: what is done by API is journaled and goes to who asks for it by name, and to nobody else.
+func TestAdminActions(t *testing.T) {
+	secret := event.GenerateSecret()
+	check := ordercheck.New(ordercheck.Options{})
+	others := ordercheck.New(ordercheck.Options{})
+	all := checked(t, others, secret)
+	var mu sync.Mutex
+	var bodies []map[string]any
+	audit := newSink(t, http.StatusOK, func(_ http.Header, body []byte) error {
+		b, err := ordercheck.Parse(body)
+		if err != nil {
+			return err
+		}
+		check.Add(ordercheck.Delivery{Body: b})
+		var m map[string]any
+		err = json.Unmarshal(body, &m)
+		mu.Lock()
+		bodies = append(bodies, m)
+		mu.Unlock()
+		return err
+	})
+	t.Cleanup(func() { audit.down(t) })
+	r := newRig(t, fmt.Sprintf("[tokens]\ngrafana=read:hunter2-reads-only-all\n[endpoint.audit]\nurl=http://%s/\nevents=on_admin_action\n"+
+		"[endpoint.all]\nurl=http://%s/\nsecret=%s\n", audit.addr, all.addr, secret.Reveal()), "")
+	r.call("POST", "/api/v1/endpoints", `{"name":"x","url":"https://joe:hunter2@192.0.2.1/?k=hunter2","bearer":null}`, 201)
+	r.call("PATCH", "/api/v1/endpoints/x", `{"rate":"fast"}`, 400)
+	r.call("GET", "/index/api/setServerConfig?secret="+rigSecret+"&hook.on_play=http://joe:hunter2@192.0.2.1/", "", 200)
+	r.call("DELETE", "/api/v1/endpoints/x", "", 403, "Authorization", "Bearer hunter2-reads-only-all")
+	r.call("DELETE", "/api/v1/endpoints/x", "", 204)
+	r.wait("four actions were told", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(bodies) == 4
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	var got []string
+	for _, b := range bodies {
+		got = append(got, fmt.Sprint(b["action"], " ", b["by"], " ", b["result"]))
+	}
+	want := "endpoint.create api.secret done, endpoint.change api.secret invalid_field, config.set api.secret done, endpoint.remove api.secret done"
+	if s := strings.Join(got, ", "); s != want {
+		t.Error(s)
+	}
+	if rep := check.Report(); !rep.OK() {
+		t.Error(rep)
+	}
+	text, err := json.Marshal(bodies)
+	if err != nil {
+		t.Fatal(err)
+	}
+	journaled, err := json.Marshal(r.call("GET", "/api/v1/events?type=on_admin_action", "", 200))
+	if err != nil || strings.Count(string(journaled), `"action"`) != 4 {
+		t.Errorf("%s %v", journaled, err)
+	}
+	for _, s := range []string{"hunter2", rigSecret} {
+		if strings.Contains(string(text), s) || strings.Contains(string(journaled), s) || strings.Contains(r.log.String(), s) {
+			t.Error("a secret is told")
+		}
+	}
+	t.Logf("%s", text)
+	if n := others.Report().Deliveries; n != 0 {
+		t.Errorf("an endpoint that asked for nothing got %d", n)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/hookline/hookline/internal/attempts"
 	"github.com/hookline/hookline/internal/config"
 	"github.com/hookline/hookline/internal/delivery"
+	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/httplive"
 	"github.com/hookline/hookline/internal/rtmp"
 )
@@ -43,7 +44,10 @@ func (s *Server) openWeb() error {
 		Platform: newPlatform(s.eps), Operations: &operations{Sequencer: s.seq, s: s}, Endpoints: s.eps.stats,
 		DeadLetters: func(name string) ([]delivery.DeadLetter, error) { return delivery.ReadDeadLetters(s.journal, name) },
 		Attempts:    s.web.attempts,
-		Readiness:   s.web.ready, Metrics: s.web.metrics, Version: buildVersion(s.opt.Version),
+		Audit: func(x api.Action) {
+			s.seq.Raise(&fact.AdminAction{Action: x.Action, By: x.By, Address: x.Address, Result: x.Result, About: x.About})
+		},
+		Readiness: s.web.ready, Metrics: s.web.metrics, Version: buildVersion(s.opt.Version),
 		Restart: s.opt.Exit, Listeners: s.listeners, Fallback: http.HandlerFunc(s.fallback), Logger: s.log,
 	})
 	s.web.metrics.Watch(api.Sources{
@@ -89,7 +93,12 @@ func (s *Server) listeners() int {
 }
 
 func settings(c *config.Config) api.Settings {
+	var tokens []api.Token
+	for _, t := range c.API.Tokens {
+		tokens = append(tokens, api.Token{Name: t.Name, Admin: t.Admin, Digest: t.Digest})
+	}
 	return api.Settings{
+		Tokens: tokens,
 		Secret: c.API.Secret, AllowCrossDomains: c.HTTP.AllowCrossDomains, MaxReqSize: c.HTTP.MaxReqSize,
 		ForwardedIPHeader: c.HTTP.ForwardedIPHeader, CharSet: c.HTTP.CharSet, NotFound: c.HTTP.NotFound,
 		EnableVhost: c.General.EnableVhost, Debug: c.API.Debug,
