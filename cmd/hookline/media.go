@@ -52,6 +52,7 @@ func (c *publishCmd) Run() error {
 type playCmd struct {
 	URL      string        `arg:"" help:"rtmp://host/app/stream or http://host/app/stream.live.flv"`
 	Viewers  int           `default:"1" help:"Viewers at the same time."`
+	Streams  int           `default:"1" help:"Streams that they share: the name gets _1, _2 and so on."`
 	Duration time.Duration `help:"How long each plays; default: to the end of the stream."`
 	Frames   int           `help:"Leave after this many frames; fewer are a failure."`
 	Stall    time.Duration `default:"10s" help:"Time without media after which a viewer gives up."`
@@ -65,7 +66,7 @@ func (c *playCmd) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	_, err := playtool.Run(ctx, playtool.Config{
-		URL: c.URL, Viewers: c.Viewers, Duration: c.Duration, Frames: c.Frames, Stall: c.Stall, Discard: c.Discard,
+		URL: c.URL, Viewers: c.Viewers, Streams: c.Streams, Duration: c.Duration, Frames: c.Frames, Stall: c.Stall, Discard: c.Discard,
 		Out: os.Stdout, JSON: c.JSON, Quiet: c.Quiet,
 	})
 	if errors.Is(err, playtool.ErrFailed) {
@@ -78,7 +79,7 @@ func (c *playCmd) Run() error {
 type benchCmd struct {
 	Out   string   `default:"build/bench.json" help:"File for the results as JSON."`
 	Quick bool     `help:"Measure less, and noisier."`
-	Only  []string `help:"Run only these benchmarks, separated by commas: ${benchmarks}. Queues need hookline-queueserver beside this program (make bench builds it)."`
+	Only  []string `help:"Run only these benchmarks, separated by commas: ${benchmarks}; media stands for those of the media plane. Queues need hookline-queueserver beside this program (make bench builds it)."`
 }
 
 // Run implements the command.

@@ -33,8 +33,24 @@ func (s schedule) bytes() (n int) {
 	return n
 }
 
-// settle is the time that new viewers get: what was there before them has been sent after it.
-const settle = time.Second
+// merged returns the schedule with about n writes in a turn: what is merged leaves with the last of it.
+func (s schedule) merged(n float64) schedule {
+	out := schedule{Turn: s.Turn}
+	place := -1
+	for i, w := range s.Writes {
+		if p := int(float64(i) * n / float64(len(s.Writes))); n >= float64(len(s.Writes)) || p > place {
+			place = p
+			out.Writes = append(out.Writes, w)
+			continue
+		}
+		last := &out.Writes[len(out.Writes)-1]
+		last.At, last.Size = w.At, last.Size+w.Size
+	}
+	return out
+}
+
+// recordAfter is the time after which what was there before a viewer came has been sent.
+const recordAfter = time.Second
 
 // gap is the least time from one frame to the next of pubtool's generated stream that is not of the same moment.
 const gap = 8 * time.Millisecond
@@ -46,23 +62,23 @@ func (s *scene) record(ctx context.Context, rtmp bool, turn time.Duration) (out 
 	if err != nil {
 		return out, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, startLimit+settle+2*turn)
+	ctx, cancel := context.WithTimeout(ctx, startLimit+recordAfter+2*turn)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = ln.Close() })()
 	defer ln.Close()
-	viewer, err := startViewers(ctx, urlAt(ln.Addr().String(), rtmp), 1)
+	viewer, err := startChild(ctx, rolePlay, playArgs{URL: urlAt(ln.Addr().String(), rtmp), Viewers: 1})
 	if err != nil {
 		return out, err
 	}
 	down, err := ln.Accept()
-	if err == nil {
-		out, err = relay(ctx, down, s.addr(rtmp), turn)
-		_, failed := endViewers(viewer, 1)
-		err = errors.Join(err, failed, down.Close())
-	} else {
-		err = errors.Join(err, viewer.stop())
+	if err != nil {
+		return out, errors.Join(err, viewer.stop())
 	}
-	return out, err
+	out, err = relay(ctx, down, s.addr(rtmp), turn)
+	var p played
+	err = errors.Join(err, viewer.answer(&p)) // that it plays
+	_, failed := endViewers(viewer, 1)
+	return out, errors.Join(err, failed, down.Close())
 }
 
 // relay connects the viewer to the server at addr until a turn is recorded.
@@ -90,7 +106,7 @@ func relay(ctx context.Context, down net.Conn, addr string, turn time.Duration) 
 			return out, errors.Join(err, ctx.Err())
 		case first.IsZero():
 			first = now
-		case start.IsZero() && now.Sub(first) < settle:
+		case start.IsZero() && now.Sub(first) < recordAfter:
 			continue
 		case start.IsZero():
 			start = now

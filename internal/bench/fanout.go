@@ -9,40 +9,78 @@ import (
 
 // crowd is one case of fan-out.
 type crowd struct {
-	name    string
-	viewers int
-	rtmp    bool              // instead of HTTP-FLV
-	keys    map[string]string // of the server's configuration
-	kind    string            // for the note
+	name   string
+	many   bool // as many viewers as sizes.viewersMany, not viewersFew
+	rtmp   bool // instead of HTTP-FLV
+	merged bool // general.mergeWriteMS=300
 }
 
-func fanoutFew(ctx context.Context, e *env) ([]Result, error) {
-	return e.fanout(ctx, crowd{name: "flv_fanout_300", viewers: e.viewersFew, kind: "HTTP-FLV viewers"})
+// crowds returns the cases, in the order in which they run.
+func crowds() []crowd {
+	return []crowd{
+		{name: "flv_fanout_300"},
+		{name: "flv_fanout_300_merged", merged: true},
+		{name: "flv_fanout_1000", many: true},
+		{name: "flv_fanout_1000_merged", many: true, merged: true},
+		{name: "rtmp_fanout_300", rtmp: true},
+		{name: "rtmp_fanout_300_merged", rtmp: true, merged: true},
+		{name: "rtmp_fanout_1000", rtmp: true, many: true},
+		{name: "rtmp_fanout_1000_merged", rtmp: true, many: true, merged: true},
+	}
 }
 
-func fanoutMany(ctx context.Context, e *env) ([]Result, error) {
-	return e.fanout(ctx, crowd{name: "flv_fanout_1000", viewers: e.viewersMany, kind: "HTTP-FLV viewers"})
+// fanoutAims are those of the figures that are not ratios to the bare loop.
+func fanoutAims() map[string]Aim {
+	return map[string]Aim{
+		"flv_fanout_1000_cpu": atMost(2.4), "flv_fanout_1000_merged_cpu": atMost(0.75),
+		"rtmp_fanout_1000_cpu": atMost(1.8), "rtmp_fanout_1000_merged_cpu": atMost(0.75),
+		"rtmp_fanout_1000_to_nginx": atMost(1),
+	}
 }
 
-func fanoutMerged(ctx context.Context, e *env) ([]Result, error) {
-	return e.fanout(ctx, crowd{
-		name: "flv_fanout_1000_merged", viewers: e.viewersMany, keys: map[string]string{"general.mergeWriteMS": "300"},
-		kind: "HTTP-FLV viewers and mergeWriteMS=300",
-	})
+func (c crowd) viewers(e *env) int {
+	if c.many {
+		return e.viewersMany
+	}
+	return e.viewersFew
 }
 
-func fanoutRTMP(ctx context.Context, e *env) ([]Result, error) {
-	return e.fanout(ctx, crowd{name: "rtmp_fanout_1000", viewers: e.viewersMany, rtmp: true, kind: "RTMP viewers"})
+func (c crowd) keys() map[string]string {
+	if c.merged {
+		return map[string]string{"general.mergeWriteMS": "300"}
+	}
+	return nil
+}
+
+func (c crowd) kind() string {
+	kind := "HTTP-FLV viewers"
+	if c.rtmp {
+		kind = "RTMP viewers"
+	}
+	if c.merged {
+		kind += " and mergeWriteMS=300"
+	}
+	return kind
+}
+
+// benchmark returns the benchmark of the case.
+func (c crowd) benchmark() Benchmark {
+	return Benchmark{
+		Name: c.name + "_ratio", Aim: atMost(1.15),
+		Run: func(ctx context.Context, e *env) ([]Result, error) { return e.fanout(ctx, c) },
+	}
 }
 
 // carried is what one side used while it carried the viewers.
 type carried struct {
 	usage
-	took time.Duration
+	took    time.Duration
+	viewers time.Duration // CPU that the viewers used meanwhile
 }
 
-// perGB returns CPU seconds for each 10^9 bytes.
-func (c carried) perGB() float64 { return c.cpu.Seconds() / (float64(c.bytes) / 1e9) }
+// perGB returns CPU seconds for each 10^9 bytes, and viewersPerGB those of the viewers.
+func (c carried) perGB() float64        { return c.cpu.Seconds() / (float64(c.bytes) / 1e9) }
+func (c carried) viewersPerGB() float64 { return c.viewers.Seconds() / (float64(c.bytes) / 1e9) }
 
 // rate and writeRate are those of one viewer, in bytes/s and writes/s.
 func (c carried) rate(viewers int) float64 {
@@ -53,57 +91,113 @@ func (c carried) writeRate(viewers int) float64 {
 	return float64(c.writes) / float64(viewers) / c.took.Seconds()
 }
 
-// fanout compares what it costs the server to carry a crowd with what it costs a bare loop.
-func (e *env) fanout(ctx context.Context, c crowd) (rs []Result, err error) {
-	s, err := e.openScene(ctx, c.keys)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	plan, err := e.recordAmong(ctx, s, c)
-	if err != nil {
-		return nil, err
-	}
-	var ours, bare []carried
-	for pair := range e.fanoutPairs {
-		order := []func() error{
-			func() error {
-				got, err := e.carryServer(ctx, s, c)
-				ours = append(ours, got)
-				return err
-			},
-			func() error {
-				got, err := e.carryBare(ctx, plan, c.viewers)
-				bare = append(bare, got)
-				return err
-			},
-		}
-		for i := range order {
-			if err := order[(i+pair)%len(order)](); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return c.results(plan, ours, bare), nil
+// contest is a crowd at work: what carries it, one after the other.
+type contest struct {
+	e       *env
+	c       crowd
+	viewers int
+	scene   *scene
+	rival   *scene // nginx; nil: not compared
+	plan    schedule
+
+	ours, bare, nginx []carried
 }
 
-func (c crowd) results(plan schedule, ours, bare []carried) []Result {
-	cpu, bareCPU := column(ours, carried.perGB), column(bare, carried.perGB)
-	nominal := float64(plan.bytes()) / plan.Turn.Seconds()
+// fanout compares what it costs the server to carry a crowd with what it costs a bare loop, and nginx.
+func (e *env) fanout(ctx context.Context, c crowd) (rs []Result, err error) {
+	t := &contest{e: e, c: c, viewers: c.viewers(e)}
+	if t.scene, err = e.openScene(ctx, c.keys()); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, t.scene.close()) }()
+	var missing string
+	if c.rtmp && !c.merged {
+		t.rival, err = e.openNginx(ctx)
+		switch {
+		case errors.Is(err, ErrNoNginx):
+			missing = err.Error()
+		case err != nil:
+			return nil, err
+		default:
+			defer func() { err = errors.Join(err, t.rival.close()) }()
+		}
+	}
+	// What one viewer gets while nobody else plays: each block for itself, as far as this machine is on time.
+	if t.plan, err = t.scene.record(ctx, c.rtmp, e.recorded); err != nil {
+		return nil, err
+	}
+	for pair := range e.fanoutPairs {
+		if err := t.round(ctx, pair); err != nil {
+			return nil, err
+		}
+	}
+	return t.results(missing), nil
+}
+
+// round has each side carry the crowd once. The server comes first when there is no figure of it yet: the bare loop has to
+// know how many writes it makes.
+func (t *contest) round(ctx context.Context, pair int) error {
+	order := []func() error{
+		func() error { return add(&t.ours)(t.e.carryStream(ctx, t.scene, t.c.rtmp, t.viewers)) },
+		func() error { return add(&t.bare)(t.e.carryBare(ctx, t.alike(), t.viewers)) },
+	}
+	if t.rival != nil {
+		order = append(order, func() error { return add(&t.nginx)(t.e.carryStream(ctx, t.rival, true, t.viewers)) })
+	}
+	for i := range order {
+		if err := order[(i+pair)%len(order)](); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add returns a function that takes what a measurement returns.
+func add(to *[]carried) func(carried, error) error {
+	return func(c carried, err error) error {
+		*to = append(*to, c)
+		return err
+	}
+}
+
+// alike returns the plan with as many writes as the server has made lately: one that is behind merges what has come
+// meanwhile, and a loop that does not would be compared with other sizes.
+func (t *contest) alike() schedule {
+	last := t.ours[len(t.ours)-1]
+	return t.plan.merged(last.writeRate(t.viewers) * t.plan.Turn.Seconds())
+}
+
+func (t *contest) results(missing string) []Result {
+	cpu, bareCPU := column(t.ours, carried.perGB), column(t.bare, carried.perGB)
+	nominal := float64(t.plan.bytes()) / t.plan.Turn.Seconds()
 	rate := func(side []carried) float64 {
-		return 100 / nominal * middle(column(side, func(w carried) float64 { return w.rate(c.viewers) }))
+		return 100 / nominal * middle(column(side, func(w carried) float64 { return w.rate(t.viewers) }))
 	}
 	writes := func(side []carried) float64 {
-		return middle(column(side, func(w carried) float64 { return w.writeRate(c.viewers) }))
+		return middle(column(side, func(w carried) float64 { return w.writeRate(t.viewers) }))
 	}
-	note := fmt.Sprintf("CPU of the server (user and system, for each byte) with %d %s of one stream of %.2f Mbit/s, to that "+
-		"of one goroutine that writes to as many connections the sizes that one of these viewers got, at the same times; "+
-		"for each viewer and second %.1f writes here and %.1f there, %.0f %% and %.0f %% of the stream's bytes",
-		c.viewers, c.kind, nominal*8/1e6, writes(ours), writes(bare), rate(ours), rate(bare))
-	return []Result{
-		overPairs(c.name+"_ratio", "ratio", ratios(cpu, bareCPU), note),
-		overPairs(c.name+"_cpu", "CPU s/GB", cpu, "").against(middle(bareCPU)),
+	note := fmt.Sprintf("CPU of the server (user and system, the kernel's receiving half included, for each byte) with %d %s of "+
+		"one stream of %.2f Mbit/s, to that of one goroutine that writes to as many connections as many writes with as many "+
+		"bytes; for each viewer and second %.1f writes here and %.1f there, %.0f %% and %.0f %% of the stream's bytes; the "+
+		"viewers themselves took %.2f and %.2f CPU s/GB",
+		t.viewers, t.c.kind(), nominal*8/1e6, writes(t.ours), writes(t.bare), rate(t.ours), rate(t.bare),
+		middle(column(t.ours, carried.viewersPerGB)), middle(column(t.bare, carried.viewersPerGB)))
+	rs := []Result{
+		overPairs(t.c.name+"_ratio", "ratio", ratios(cpu, bareCPU), note),
+		overPairs(t.c.name+"_cpu", "CPU s/GB", cpu, "").against(middle(bareCPU)),
 	}
+	switch name := t.c.name + "_to_nginx"; {
+	case missing != "":
+		rs = append(rs, Result{Name: name, Unit: "ratio", Skipped: missing})
+	case t.rival != nil:
+		nginx := column(t.nginx, carried.perGB)
+		rs = append(rs,
+			overPairs(name, "ratio", ratios(cpu, nginx), fmt.Sprintf("to nginx with its RTMP module, one process, in the same "+
+				"run, with %.0f %% of the stream's bytes; its viewers took %.2f CPU s/GB", rate(t.nginx),
+				middle(column(t.nginx, carried.viewersPerGB)))),
+			overPairs(t.c.name+"_nginx_cpu", "CPU s/GB", nginx, "of nginx"))
+	}
+	return rs
 }
 
 // column returns a figure of each pair.
@@ -119,37 +213,13 @@ func middle(values []float64) float64 {
 	return mid
 }
 
-// start starts the viewers and waits until all of them play.
-func (c crowd) start(ctx context.Context, s *scene) (*child, error) {
-	v, err := startViewers(ctx, s.url(c.rtmp), c.viewers)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.server.awaitViewers(ctx, c.viewers); err != nil {
-		return nil, errors.Join(err, v.stop())
-	}
-	return v, nil
-}
-
-// recordAmong records what one viewer gets while all the others play: a server that has many may merge what it would
-// write to one of a few in two writes.
-func (e *env) recordAmong(ctx context.Context, s *scene, c crowd) (schedule, error) {
-	v, err := c.start(ctx, s)
-	if err != nil {
-		return schedule{}, err
-	}
-	plan, err := s.record(ctx, c.rtmp, e.recorded)
-	_, failed := endViewers(v, c.viewers)
-	return plan, errors.Join(err, failed)
-}
-
-// carryServer measures the server with viewers.
-func (e *env) carryServer(ctx context.Context, s *scene, c crowd) (carried, error) {
-	v, err := c.start(ctx, s)
+// carryStream measures a server with viewers.
+func (e *env) carryStream(ctx context.Context, s *scene, rtmp bool, viewers int) (carried, error) {
+	v, err := startViewers(ctx, playArgs{URL: s.url(rtmp), Viewers: viewers})
 	if err != nil {
 		return carried{}, err
 	}
-	return e.carry(ctx, s.server.pid(), v, c.viewers)
+	return e.carry(ctx, s.pid(), v, viewers)
 }
 
 // carryBare measures the bare loop with viewers.
@@ -163,13 +233,9 @@ func (e *env) carryBare(ctx context.Context, plan schedule, viewers int) (carrie
 		if err := l.answer(&addr); err != nil {
 			return carried{}, err
 		}
-		c, err := startViewers(ctx, flvURL(addr), viewers)
+		c, err := startViewers(ctx, playArgs{URL: flvURL(addr), Viewers: viewers})
 		if err != nil {
 			return carried{}, err
-		}
-		var all bool
-		if err := l.answer(&all); err != nil {
-			return carried{}, errors.Join(err, c.stop())
 		}
 		return e.carry(ctx, l.cmd.Process.Pid, c, viewers)
 	}()
@@ -178,22 +244,26 @@ func (e *env) carryBare(ctx context.Context, plan schedule, viewers int) (carrie
 
 // carry measures a process to which all viewers are connected, and ends them.
 func (e *env) carry(ctx context.Context, pid int, viewersOf *child, viewers int) (out carried, err error) {
-	out, err = e.window(ctx, pid)
+	out, err = e.window(ctx, pid, viewersOf.cmd.Process.Pid)
 	p, failed := endViewers(viewersOf, viewers)
 	err = errors.Join(err, failed)
 	if err == nil && p.Bytes < out.bytes*9/10 {
-		err = fmt.Errorf("%w: %d bytes were written, and the viewers have %d", ErrNothing, out.bytes, p.Bytes)
+		err = fmt.Errorf("%w: the viewers read %d bytes, and say that they have %d", ErrNothing, out.bytes, p.Bytes)
 	}
 	return out, err
 }
 
 // window measures what a process uses for some time, which is longer when that is too little to be told from nothing.
-func (e *env) window(ctx context.Context, pid int) (out carried, err error) {
+func (e *env) window(ctx context.Context, pid, viewers int) (out carried, err error) {
 	const longest = 20 // times as long
-	if err := pause(ctx, settle); err != nil {
+	if err := pause(ctx, e.settle); err != nil {
 		return out, err
 	}
 	before, err := usageOf(pid)
+	if err != nil {
+		return out, err
+	}
+	theirs, err := usageOf(viewers)
 	if err != nil {
 		return out, err
 	}
@@ -208,8 +278,25 @@ func (e *env) window(ctx context.Context, pid int) (out carried, err error) {
 		}
 		out = carried{usage: now.less(before), took: time.Since(start)}
 		if out.cpu >= 3*tick {
-			return out, nil
+			now, err := usageOf(viewers)
+			got := now.less(theirs)
+			out.viewers, out.bytes = got.cpu, got.read // not every server writes by write(2), which is counted
+			return out, err
 		}
 	}
 	return out, fmt.Errorf("%w: the process used %v of CPU in %v", ErrNothing, out.cpu, out.took)
+}
+
+// span measures a process for a fixed time.
+func (e *env) span(ctx context.Context, pid int, d time.Duration) (out carried, err error) {
+	before, err := usageOf(pid)
+	if err != nil {
+		return out, err
+	}
+	start := time.Now()
+	if err := pause(ctx, d); err != nil {
+		return out, err
+	}
+	now, err := usageOf(pid)
+	return carried{usage: now.less(before), took: time.Since(start)}, err
 }

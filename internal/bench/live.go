@@ -7,13 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
-	"github.com/hookline/hookline/internal/format/flv"
 	"github.com/hookline/hookline/internal/playtool"
 	"github.com/hookline/hookline/internal/pubtool"
 )
@@ -31,6 +30,8 @@ type scene struct {
 type publishArgs struct {
 	URL     string
 	Bitrate int
+	Streams int    // see pubtool.Config
+	File    string // in a loop, instead of the generated stream
 }
 
 // openScene starts a server, with some keys of its configuration set, and a publisher.
@@ -39,7 +40,12 @@ func (e *env) openScene(ctx context.Context, keys map[string]string) (*scene, er
 	if err != nil {
 		return nil, err
 	}
-	c, err := startChild(ctx, rolePublish, publishArgs{URL: urlAt(p.rtmp, true), Bitrate: e.bitrate})
+	return openStream(ctx, p, publishArgs{URL: urlAt(p.rtmp, true), Bitrate: e.bitrate})
+}
+
+// openStream starts the publisher of a server that is up, and ends both when it fails.
+func openStream(ctx context.Context, p *process, args publishArgs) (*scene, error) {
+	c, err := startChild(ctx, rolePublish, args)
 	if err != nil {
 		return nil, errors.Join(err, p.stop())
 	}
@@ -51,6 +57,8 @@ func (e *env) openScene(ctx context.Context, keys map[string]string) (*scene, er
 }
 
 func (s *scene) close() error { return errors.Join(s.publisher.stop(), s.server.stop()) }
+
+func (s *scene) pid() int { return s.server.pid() }
 
 // url returns the URL of the stream for viewers of RTMP or HTTP-FLV.
 func (s *scene) url(rtmp bool) string { return urlAt(s.addr(rtmp), rtmp) }
@@ -72,16 +80,25 @@ func urlAt(addr string, rtmp bool) string {
 // flvURL returns the URL of the stream at an address.
 func flvURL(addr string) string { return "http://" + addr + streamPath + ".live.flv" }
 
-// publishChild publishes until ctx ends.
+// publishChild publishes until ctx ends. It says so when the server has accepted all streams.
 func publishChild(ctx context.Context, raw []byte) error {
 	var args publishArgs
 	if err := json.Unmarshal(raw, &args); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
 	said := make(chan error, 1)
+	var accepted atomic.Int64
+	var life time.Duration
+	if args.File != "" {
+		life = benchLimit
+	}
 	_, err := pubtool.Run(ctx, pubtool.Config{
-		URL: args.URL, Bitrate: args.Bitrate, Realtime: true, Quiet: true,
-		OnAccepted: func(pubtool.Publication) { said <- say(true) },
+		URL: args.URL, File: args.File, Bitrate: args.Bitrate, Streams: args.Streams, Life: life, Realtime: true, Quiet: true,
+		OnAccepted: func(pubtool.Publication) {
+			if accepted.Add(1) == int64(max(args.Streams, 1)) {
+				said <- say(true)
+			}
+		},
 	})
 	select {
 	case failed := <-said:
@@ -95,6 +112,7 @@ func publishChild(ctx context.Context, raw []byte) error {
 type playArgs struct {
 	URL     string
 	Viewers int
+	Streams int // see playtool.Config
 }
 
 // played is their answer.
@@ -104,9 +122,20 @@ type played struct {
 	Failure string // the first, if any
 }
 
-// startViewers starts viewers in a process of their own. They play until endViewers.
-func startViewers(ctx context.Context, url string, n int) (*child, error) {
-	return startChild(ctx, rolePlay, playArgs{URL: url, Viewers: n})
+// startViewers starts viewers in a process of their own, and waits until all have media. They play until endViewers.
+func startViewers(ctx context.Context, args playArgs) (*child, error) {
+	c, err := startChild(ctx, rolePlay, args)
+	if err != nil {
+		return nil, err
+	}
+	var p played
+	if err := c.answer(&p); err != nil {
+		return nil, errors.Join(err, c.stop())
+	}
+	if p.Viewers < args.Viewers {
+		return nil, errors.Join(fmt.Errorf("%d of %d viewers play: %s", p.Viewers, args.Viewers, p.Failure), c.stop())
+	}
+	return c, nil
 }
 
 // endViewers ends them. All must have played.
@@ -121,13 +150,17 @@ func endViewers(c *child, n int) (played, error) {
 	return p, nil
 }
 
-// playChild plays until ctx ends and looks into nothing.
+// playChild plays until ctx ends and looks into nothing. It speaks when all viewers have media, and at the end.
 func playChild(ctx context.Context, raw []byte) error {
 	var args playArgs
 	if err := json.Unmarshal(raw, &args); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
-	res, err := playtool.Run(ctx, playtool.Config{URL: args.URL, Viewers: args.Viewers, Discard: true, Quiet: true})
+	said := make(chan error, 1)
+	res, err := playtool.Run(ctx, playtool.Config{
+		URL: args.URL, Viewers: args.Viewers, Streams: args.Streams, Discard: true, Quiet: true,
+		OnPlaying: func() { said <- say(played{Viewers: args.Viewers}) },
+	})
 	p := played{Viewers: res.Played - res.Failed, Bytes: res.Totals.Bytes}
 	if err != nil {
 		p.Failure = err.Error()
@@ -135,23 +168,8 @@ func playChild(ctx context.Context, raw []byte) error {
 	return say(p)
 }
 
-// awaitViewers waits until the server has n viewers, as its metrics say.
-func (p *process) awaitViewers(ctx context.Context, n int) error {
-	for {
-		got, err := p.viewers(ctx)
-		if err != nil {
-			return err
-		}
-		if got >= n {
-			return nil
-		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return fmt.Errorf("%d of %d viewers play: %w", got, n, err)
-		}
-	}
-}
-
-func (p *process) viewers(ctx context.Context) (int, error) {
+// metric returns the sum of the server's metrics whose line begins with prefix.
+func (p *process) metric(ctx context.Context, prefix string) (sum float64, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.http+"/metrics", http.NoBody)
 	if err != nil {
 		return 0, err
@@ -163,75 +181,19 @@ func (p *process) viewers(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	defer resp.Body.Close()
+	found := false
 	for lines := bufio.NewScanner(io.LimitReader(resp.Body, 4<<20)); lines.Scan(); {
-		if v, ok := strings.CutPrefix(lines.Text(), "hookline_viewers "); ok {
-			return strconv.Atoi(v)
+		if !strings.HasPrefix(lines.Text(), prefix) {
+			continue
 		}
-	}
-	return 0, fmt.Errorf("%w: its metrics do not say how many viewers it has", ErrServer)
-}
-
-// firstByteLimit bounds the wait of one viewer.
-const firstByteLimit = 10 * time.Second
-
-// viewerFirstByte measures how long viewers, one after the other, wait for media.
-func viewerFirstByte(ctx context.Context, e *env) ([]Result, error) {
-	s, err := e.openScene(ctx, nil)
-	if err != nil {
-		return nil, err
-	}
-	took := make([]time.Duration, 0, e.firstBytes)
-	for i := 0; err == nil && i < e.firstBytes; i++ {
-		var d time.Duration
-		if d, err = firstByte(ctx, s.server.http); err == nil {
-			took = append(took, d)
-			err = pause(ctx, e.firstByteGap)
-		}
-	}
-	if err = errors.Join(err, s.close()); err != nil {
-		return nil, err
-	}
-	return []Result{
-		{Name: "viewer_first_byte_p50", Value: percentile(took, 0.5), Unit: "ms", Note: fmt.Sprintf(
-			"HTTP-FLV, from the request until the first audio or video tag is there; %d viewers of a live stream, one "+
-				"after the other", len(took))},
-		{Name: "viewer_first_byte_p99", Value: percentile(took, 0.99), Unit: "ms"},
-	}, nil
-}
-
-// firstByte plays until media is there. Heads of answer and file, and metadata, do not count.
-func firstByte(ctx context.Context, addr string) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, firstByteLimit)
-	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, flvURL(addr), http.NoBody)
-	if err != nil {
-		return 0, err
-	}
-	start := time.Now()
-	if err := req.Write(conn); err != nil {
-		return 0, err
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("%w: a viewer got %s", ErrServer, resp.Status)
-	}
-	for tags := flv.NewReader(resp.Body); ; {
-		tag, err := tags.Next()
+		v, err := strconv.ParseFloat(lines.Text()[strings.LastIndexByte(lines.Text(), ' ')+1:], 64)
 		if err != nil {
 			return 0, err
 		}
-		if tag.Type != flv.TagData {
-			return time.Since(start), nil
-		}
+		found, sum = true, sum+v
 	}
+	if !found {
+		return 0, fmt.Errorf("%w: its metrics do not say %s", ErrServer, prefix)
+	}
+	return sum, nil
 }

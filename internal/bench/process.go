@@ -39,12 +39,18 @@ type process struct {
 // startServer starts the real server with its state in a directory of its own. It ends with ctx or this process at the
 // latest.
 func (e *env) startServer(ctx context.Context, keys map[string]string) (*process, error) {
-	if runtime.GOOS != "linux" {
-		return nil, ErrNoProc
-	}
-	state, err := e.newDir()
+	dir, err := e.newDir()
 	if err != nil {
 		return nil, err
+	}
+	return e.startServerIn(ctx, dir, keys)
+}
+
+// startServerIn is startServer with a directory, in which there may be state and a configuration file; args are more
+// arguments of the command.
+func (e *env) startServerIn(ctx context.Context, dir string, keys map[string]string, args ...string) (*process, error) {
+	if runtime.GOOS != "linux" {
+		return nil, ErrNoProc
 	}
 	argv := e.server
 	if len(argv) == 0 {
@@ -54,11 +60,28 @@ func (e *env) startServer(ctx context.Context, keys map[string]string) (*process
 		}
 		argv = []string{exe, "serve"}
 	}
+	p := newProcess(ctx, slices.Concat(argv, args), dir, serverEnvironment(dir, keys))
+	if err := p.start(); err != nil {
+		return nil, err
+	}
+	if err := p.awaitUp(ctx); err != nil {
+		p.kill()
+		return nil, err
+	}
+	return p, nil
+}
+
+// newProcess returns a process that start will start in dir.
+func newProcess(ctx context.Context, argv []string, dir string, env []string) *process {
 	p := &process{log: newServerLog(), done: make(chan struct{})}
-	p.cmd = exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // it is this program
-	p.cmd.Env, p.cmd.Dir = serverEnvironment(state, keys), state
+	p.cmd = exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // this program, or one that the user has installed
+	p.cmd.Env, p.cmd.Dir = env, dir
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.WaitDelay = p.log, p.log, time.Second
 	p.cmd.SysProcAttr = serverAttributes()
+	return p
+}
+
+func (p *process) start() error {
 	started := make(chan error, 1)
 	go func() {
 		// The death signal of the child is sent when the thread ends that started it.
@@ -72,13 +95,9 @@ func (e *env) startServer(ctx context.Context, keys map[string]string) (*process
 		}
 	}()
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrServer, err)
+		return fmt.Errorf("%w: %w", ErrServer, err)
 	}
-	if err := p.awaitUp(ctx); err != nil {
-		p.kill()
-		return nil, err
-	}
-	return p, nil
+	return nil
 }
 
 // serverEnvironment configures a server, instead of what this process's own environment may say.

@@ -51,6 +51,15 @@ type sizes struct {
 	recorded     time.Duration // see scene.record
 	fanoutPairs  int
 	fanoutFor    time.Duration
+	settle       time.Duration // that new viewers get: what was there before them has been sent after it
+
+	backlog     int // events that are delivered while viewers wait for their first byte
+	backlogRate int // of them in a second
+	streams     int // without viewers
+	crowdFor    time.Duration
+	publishers  int
+	channels    int // streams that manyWatch
+	manyWatch   int
 }
 
 func fullSizes() sizes {
@@ -60,7 +69,8 @@ func fullSizes() sizes {
 		troublePairs: 5, troubleEvents: 60_000, troubleLimit: 6 * time.Second, memoryKeys: 100_000, manyKeys: 1_000_000, endpoints: 100, endpointEvents: 10_000, idleEndpoints: 900, queueEvents: 20_000, journaled: 1_000_000,
 		raises: 200_000, scheduled: 200_000,
 		idleFor: 2 * time.Second, firstBytes: 50, firstByteGap: 20 * time.Millisecond, bitrate: watchedBitrate,
-		viewersFew: 300, viewersMany: 1_000, recorded: 4 * time.Second, fanoutPairs: 3, fanoutFor: 6 * time.Second,
+		viewersFew: 300, viewersMany: 1_000, recorded: 4 * time.Second, fanoutPairs: 5, fanoutFor: 5 * time.Second, settle: time.Second,
+		backlog: 400_000, backlogRate: 20_000, streams: 50, crowdFor: 10 * time.Second, publishers: 1_000, channels: 500, manyWatch: 5_000,
 	}
 }
 
@@ -71,6 +81,7 @@ func quickSizes() sizes {
 		troublePairs: 1, troubleEvents: 30_000, troubleLimit: 3 * time.Second, memoryKeys: 20_000, manyKeys: 100_000, endpoints: 100, endpointEvents: 1_000, idleEndpoints: 300, queueEvents: 2_000, journaled: 100_000,
 		raises: 50_000, scheduled: 50_000,
 		idleFor: time.Second, firstBytes: 20, firstByteGap: 20 * time.Millisecond, bitrate: watchedBitrate,
-		viewersFew: 50, viewersMany: 50, recorded: 4 * time.Second, fanoutPairs: 1, fanoutFor: 2 * time.Second,
+		viewersFew: 50, viewersMany: 50, recorded: 4 * time.Second, fanoutPairs: 1, fanoutFor: 2 * time.Second, settle: time.Second,
+		backlog: 100_000, backlogRate: 20_000, streams: 50, crowdFor: 3 * time.Second, publishers: 200, channels: 50, manyWatch: 500,
 	}
 }

@@ -20,7 +20,8 @@ const tick = 10 * time.Millisecond
 type usage struct {
 	cpu    time.Duration // user and system
 	bytes  uint64        // given to write calls: of a server that does nothing else, what its sockets took
-	writes uint64        // write calls
+	writes uint64        // write calls, not those of send(2)
+	read   uint64        // got from read calls
 }
 
 func usageOf(pid int) (u usage, err error) {
@@ -44,13 +45,16 @@ func usageOf(pid int) (u usage, err error) {
 	if u.bytes, err = procField(pid, "io", "wchar:"); err != nil {
 		return u, err
 	}
-	u.writes, err = procField(pid, "io", "syscw:")
+	if u.writes, err = procField(pid, "io", "syscw:"); err != nil {
+		return u, err
+	}
+	u.read, err = procField(pid, "io", "rchar:")
 	return u, err
 }
 
 // less returns what was used since before.
 func (u usage) less(before usage) usage {
-	return usage{cpu: u.cpu - before.cpu, bytes: u.bytes - before.bytes, writes: u.writes - before.writes}
+	return usage{cpu: u.cpu - before.cpu, bytes: u.bytes - before.bytes, writes: u.writes - before.writes, read: u.read - before.read}
 }
 
 // procField returns the number after name in a file of /proc/PID.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -17,6 +19,9 @@ type Config struct {
 	URL string
 	// Viewers at the same time. Default 1.
 	Viewers int
+	// Streams is the number of streams that they share evenly. With more than one the name in the URL gets "_1", "_2" and
+	// so on. Default 1.
+	Streams int
 	// Duration is how long a viewer plays, from its first byte of the stream on. Default 0: no limit.
 	Duration time.Duration
 	// Frames of audio and video together after which a viewer leaves; fewer are a failure. Default 0: no limit.
@@ -28,6 +33,8 @@ type Config struct {
 	Timeout time.Duration
 	// Discard counts bytes without looking into them.
 	Discard bool
+	// OnPlaying is called once, when all viewers have got media; nil: not.
+	OnPlaying func()
 	// Out takes lines of progress and the report; nil: nothing. With JSON it takes the Result as one JSON object
 	// instead. Quiet leaves out the progress.
 	Out         io.Writer
@@ -37,6 +44,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Viewers == 0 {
 		c.Viewers = 1
+	}
+	if c.Streams == 0 {
+		c.Streams = 1
 	}
 	if c.Stall == 0 {
 		c.Stall = 10 * time.Second
@@ -63,6 +73,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("%q lacks a host", c.URL)
 	case c.Viewers < 1 || c.Viewers > MaxViewers:
 		return fmt.Errorf("%d viewers: allowed are 1 to %d", c.Viewers, MaxViewers)
+	case c.Streams < 1 || c.Streams > MaxViewers:
+		return fmt.Errorf("%d streams: allowed are 1 to %d", c.Streams, MaxViewers)
 	case c.Duration < 0 || c.Stall < 0 || c.Timeout < 0 || c.Frames < 0:
 		return errors.New("duration, frames, stall and time-out must not be negative")
 	case c.Discard && c.Frames > 0:
@@ -73,3 +85,24 @@ func (c *Config) validate() error {
 
 // rtmp says that the URL is one of RTMP.
 func (c *Config) rtmp() bool { return len(c.URL) > 4 && c.URL[:4] == "rtmp" }
+
+// stream returns the URL of the i-th viewer, from 0 on.
+func (c *Config) stream(i int) string {
+	if c.Streams == 1 {
+		return c.URL
+	}
+	suffix := "_" + strconv.Itoa(i%c.Streams+1)
+	base, params, found := strings.Cut(c.URL, "?")
+	if name, ok := strings.CutSuffix(base, liveSuffix); ok {
+		base = name + suffix + liveSuffix
+	} else {
+		base += suffix
+	}
+	if found {
+		base += "?" + params
+	}
+	return base
+}
+
+// liveSuffix ends the name of an HTTP-FLV stream.
+const liveSuffix = ".live.flv"

@@ -43,7 +43,7 @@ func (e *RefusedError) Error() string { return "refused: " + e.Reason }
 
 // open connects and asks to play. The first wait is for one of the slots, so that a crowd does not overflow the
 // server's backlog.
-func open(ctx context.Context, cfg *Config, slots chan struct{}) (feed, error) {
+func open(ctx context.Context, cfg *Config, url string, slots chan struct{}) (feed, error) {
 	select {
 	case slots <- struct{}{}:
 	case <-ctx.Done():
@@ -54,9 +54,9 @@ func open(ctx context.Context, cfg *Config, slots chan struct{}) (feed, error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
 	if cfg.rtmp() {
-		return openRTMP(ctx, cfg.URL, leave)
+		return openRTMP(ctx, url, leave)
 	}
-	return openHTTP(ctx, cfg.URL, leave)
+	return openHTTP(ctx, url, leave)
 }
 
 // rtmpFeed plays RTMP.

@@ -19,6 +19,7 @@ type runner struct {
 	cfg     Config
 	slots   chan struct{}
 	playing atomic.Int64
+	begun   atomic.Int64 // viewers that have got media
 	bytes   atomic.Uint64
 
 	mu     sync.Mutex // guards result
@@ -36,8 +37,8 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	start := time.Now()
 	stopProgress := r.startProgress(start)
 	var wg sync.WaitGroup
-	for range cfg.Viewers {
-		wg.Go(func() { (&play{runner: r}).run(ctx) })
+	for i := range cfg.Viewers {
+		wg.Go(func() { (&play{runner: r, url: cfg.stream(i)}).run(ctx) })
 	}
 	wg.Wait()
 	stopProgress()

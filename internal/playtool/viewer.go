@@ -50,6 +50,7 @@ type Viewer struct {
 // play is a viewer at work. It belongs to one goroutine.
 type play struct {
 	*runner
+	url     string
 	out     Viewer
 	start   time.Time
 	feed    feed
@@ -70,7 +71,7 @@ type play struct {
 // run plays.
 func (p *play) run(ctx context.Context) {
 	p.start = time.Now()
-	f, err := open(ctx, &p.cfg, p.slots)
+	f, err := open(ctx, &p.cfg, p.url, p.slots)
 	if err != nil {
 		p.finish(ctx, p.unopened(ctx, err), err)
 		return
@@ -195,6 +196,9 @@ func (p *play) arrived() {
 	if p.progress.Add(1) == 1 {
 		p.out.FirstFrame = time.Since(p.start)
 		p.limit()
+		if p.begun.Add(1) == int64(p.cfg.Viewers) && p.cfg.OnPlaying != nil {
+			p.cfg.OnPlaying()
+		}
 	}
 	n := p.feed.received()
 	p.bytes.Add(n - p.counted)
