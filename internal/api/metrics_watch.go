@@ -82,6 +82,7 @@ func (w *watcher) media(s *sink) {
 		s.gauge("hookline_publications", float64(st.Publications))
 		s.gauge("hookline_viewers", float64(st.Viewers))
 		s.gauge("hookline_viewers_waiting", float64(st.Waiting))
+		s.gauge("hookline_media_bytes", float64(st.MediaBytes))
 	}
 	if w.src.Sessions != nil {
 		for typeID, n := range w.src.Sessions.counts() {
@@ -126,6 +127,7 @@ func newDescriptions() descriptions {
 	add("hookline_viewers", "Viewers.")
 	add("hookline_tls_certificate_expiry_seconds", "Unix time at which the first certificate of the TLS listeners expires.")
 	add("hookline_viewers_waiting", "Players that wait for a stream.")
+	add("hookline_media_bytes", "Media that all streams hold: cached groups of pictures, and what viewers have not taken yet.")
 	add("hookline_sessions", "Sessions by class.", "type")
 	add("hookline_received_bytes_total", "Media bytes received from publishers.")
 	add("hookline_sent_bytes_total", "Media bytes sent to viewers.")

@@ -206,6 +206,7 @@ type Limits struct {
 	ViewerLag           time.Duration // the same in time; 10 s
 	GOPMaxBytes         int64         // 32 MiB
 	GOPMax              time.Duration // 20 s
+	MediaMaxBytes       int64         // of all streams together; 1 GiB
 }
 
 // TLS is [tls], Hookline's own.

@@ -96,6 +96,9 @@ func limitKeys() []Key {
 		intKey("limits.rtmp_commands_per_s", "200", 10, 1<<20, Start,
 			"commands and pings of an RTMP connection per second; twice as many may come at once",
 			func(c *Config) *int { return &c.Limits.RTMPCommands }),
+		sizeKey("limits.media_max_bytes", "1073741824", 1, "bytes", 1<<20, 1<<40, New,
+			"media that all streams hold together, in cached groups of pictures and for viewers that lag",
+			func(c *Config) *int64 { return &c.Limits.MediaMaxBytes }),
 		durationKey("limits.gop_max_ms", "20000", ms, 100, maxMS, New, "longest group of pictures that is cached",
 			func(c *Config) *time.Duration { return &c.Limits.GOPMax }),
 	}

@@ -84,7 +84,7 @@ func hubConfig(c *config.Config) stream.Config {
 	h.WaitTrackReady, h.WaitAddTrack, h.WaitAudioData = g.WaitTrackReady, g.WaitAddTrack, g.WaitAudioTrackData
 	h.UnreadyFrameCache = g.UnreadyFrameCache
 	l := c.Limits
-	h.GOPMaxBytes, h.GOPMaxDuration = int(l.GOPMaxBytes), l.GOPMax
+	h.GOPMaxBytes, h.GOPMaxDuration, h.MediaMaxBytes = int(l.GOPMaxBytes), l.GOPMax, int(l.MediaMaxBytes)
 	h.ViewerLagBytes, h.ViewerLagDuration = int(l.ViewerLagBytes), l.ViewerLag
 	return h
 }

@@ -29,6 +29,9 @@ type Config struct {
 	// new viewers wait for its end. Defaults 16 MiB and 30 s.
 	GOPMaxBytes    int
 	GOPMaxDuration time.Duration
+	// MediaMaxBytes bounds the media that all streams hold together, in cached groups of pictures and for viewers that lag;
+	// 256 KiB for each cache and each format that is watched may come on top. Default 1 GiB.
+	MediaMaxBytes int
 	// ViewerLagBytes and ViewerLagDuration bound how far a viewer may lag before it is moved to the newest key frame.
 	// Defaults 8 MiB and 8 s. The duration is by the clock, since a block was written; it does not apply to what a
 	// publisher sent faster than real time, which only the bytes bound.
@@ -56,6 +59,7 @@ func DefaultConfig() Config {
 		UnreadyFrameCache: 100,
 		GOPMaxBytes:       16 << 20,
 		GOPMaxDuration:    30 * time.Second,
+		MediaMaxBytes:     1 << 30,
 		ViewerLagBytes:    8 << 20,
 		ViewerLagDuration: 8 * time.Second,
 		ViewerJumps:       4,
@@ -70,6 +74,7 @@ func (c Config) bounded() Config {
 	for _, f := range []struct{ v, d *int }{
 		{&c.UnreadyFrameCache, &d.UnreadyFrameCache},
 		{&c.GOPMaxBytes, &d.GOPMaxBytes},
+		{&c.MediaMaxBytes, &d.MediaMaxBytes},
 		{&c.ViewerLagBytes, &d.ViewerLagBytes},
 		{&c.ViewerJumps, &d.ViewerJumps},
 	} {

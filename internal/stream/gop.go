@@ -16,6 +16,7 @@ type gopCache struct {
 	bytes  int
 	from   time.Duration // DTS of the first frame
 	open   bool          // there is a first frame
+	budget *budget       // counts bytes
 	video  bool          // a key frame was seen
 }
 
@@ -40,7 +41,8 @@ func (g *gopCache) add(f *media.Frame, cfg *Config) (start, ok bool) {
 	}
 	g.frames = append(g.frames, f)
 	g.bytes += len(f.Data)
-	if g.bytes > cfg.GOPMaxBytes || f.DTS-g.from > cfg.GOPMaxDuration {
+	g.budget.add(len(f.Data))
+	if g.bytes > cfg.GOPMaxBytes || g.budget.exceeded(g.bytes) || f.DTS-g.from > cfg.GOPMaxDuration {
 		g.drop()
 	}
 	return start, true
@@ -49,5 +51,6 @@ func (g *gopCache) add(f *media.Frame, cfg *Config) (start, ok bool) {
 // drop empties the cache until the next key frame.
 func (g *gopCache) drop() {
 	clear(g.frames)
+	g.budget.add(-g.bytes)
 	g.frames, g.bytes, g.open = g.frames[:0], 0, false
 }

@@ -37,6 +37,7 @@ type Hub struct {
 	finishing sync.WaitGroup
 
 	sources, viewers, waiting atomic.Int64
+	media                     budget
 }
 
 // New returns a hub that states facts to facts, asks gate, and offers formats. The schemas of the formats register in
@@ -67,6 +68,7 @@ func New(cfg Config, facts Facts, gate Gate, formats []Format) *Hub {
 func (h *Hub) Reconfigure(cfg Config) {
 	cfg = cfg.bounded()
 	h.cfg.Store(&cfg)
+	h.media.most.Store(int64(cfg.MediaMaxBytes))
 }
 
 // Stop ends every publication with server_stop, lets the viewers drain, and waits until all calls have returned, all

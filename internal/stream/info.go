@@ -43,6 +43,7 @@ type Stats struct {
 	Publications int
 	Viewers      int
 	Waiting      int // players that wait for a stream
+	MediaBytes   int // in caches and wire logs
 }
 
 // Stats returns the counters.
@@ -52,7 +53,7 @@ func (h *Hub) Stats() Stats {
 	h.mu.Unlock()
 	return Stats{
 		Sources: int(h.sources.Load()), Publications: n,
-		Viewers: int(h.viewers.Load()), Waiting: int(h.waiting.Load()),
+		Viewers: int(h.viewers.Load()), Waiting: int(h.waiting.Load()), MediaBytes: int(h.media.held.Load()),
 	}
 }
 

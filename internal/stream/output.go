@@ -37,8 +37,9 @@ func (p *publication) output(f Format) *output {
 	}
 	cfg, now := p.hub.cfg.Load(), time.Now()
 	g := p.program()
-	o := &output{pub: p, format: f, pack: f.New(g), log: &wireLog{lim: cfg.limits()}}
+	o := &output{pub: p, format: f, pack: f.New(g), log: &wireLog{lim: cfg.limits(), budget: &p.hub.media}}
 	o.sizer, _ = o.pack.(Sizer)
+	p.hub.media.join(1)
 	o.log.announce(o.pack.Start(), o.pack.Change(nil, g), false)
 	p.outputs = append(p.outputs, o)
 	for i, fr := range p.gop.frames {
@@ -158,6 +159,7 @@ func (o *output) expire(gen int) {
 		return
 	}
 	stop(o.merge)
+	o.log.release()
 	for i, q := range p.outputs {
 		if q == o {
 			p.outputs = append(p.outputs[:i], p.outputs[i+1:]...)

@@ -218,8 +218,13 @@ func (p *publication) end(reason fact.EndReason, d *deferred) {
 		stop(o.merge)
 		d.wake(o.log.close())
 	}
-	p.cached, p.gop = nil, gopCache{}
-	if len(p.viewers) > 0 {
+	p.cached = nil
+	p.gop.drop()
+	p.gop = gopCache{}
+	h.media.join(-1)
+	if len(p.viewers) == 0 {
+		p.releaseLogs()
+	} else {
 		for v := range p.viewers {
 			v.drained = v.sent.Load()
 		}
@@ -228,6 +233,13 @@ func (p *publication) end(reason fact.EndReason, d *deferred) {
 	h.forget(p)
 	if len(p.recordings) == 0 {
 		p.finish(d)
+	}
+}
+
+// releaseLogs says that nobody takes anything from the logs any more. The stream's lock is held.
+func (p *publication) releaseLogs() {
+	for _, o := range p.outputs {
+		o.log.release()
 	}
 }
 

@@ -126,6 +126,7 @@ func (h *Hub) begin(s *Publisher, orig, live *stream, name fact.Stream, v Publis
 		hub: h, opts: v.Options, live: live, orig: orig, name: name, first: s.req, start: s.start,
 		release: release, session: s, continuePush: v.Options.ContinuePush,
 		clock: clock{mode: v.Options.ModifyStamp, start: s.start}, viewers: map[*Viewer]struct{}{}, schemas: []string{},
+		gop: gopCache{budget: &h.media},
 	}
 	id, err := h.newID()
 	if err != nil {
@@ -135,6 +136,7 @@ func (h *Hub) begin(s *Publisher, orig, live *stream, name fact.Stream, v Publis
 	if !h.remember(p) {
 		return ErrStopping
 	}
+	h.media.join(1)
 	s.pub = p
 	orig.owner, live.owner = p, p
 	h.facts.Raise(&fact.PublicationStarted{

@@ -206,7 +206,7 @@ func TestInfo(t *testing.T) {
 		if hit, closed := s.hub.CloseStreams(all, false, fact.EndKicked); hit != 1 || closed != 0 {
 			t.Error(hit, closed)
 		}
-		if st := s.hub.Stats(); st != (Stats{Sources: 1, Publications: 1, Viewers: 1}) {
+		if st := s.hub.Stats(); st != (Stats{Sources: 1, Publications: 1, Viewers: 1, MediaBytes: st.MediaBytes}) || st.MediaBytes <= 0 {
 			t.Errorf("%+v", st)
 		}
 		s.quietly("leave v1")

@@ -102,6 +102,7 @@ func (v *Viewer) Close() {
 	}
 	if p.ended && len(p.viewers) == 0 {
 		stop(p.linger)
+		p.releaseLogs()
 		p.hub.drained(p)
 	}
 	p.live.mu.Unlock()

@@ -63,6 +63,7 @@ type wireLog struct {
 	version uint64
 	closed  bool
 	lim     limits
+	budget  *budget // counts held
 }
 
 // cursor is a viewer's place in a wire log.
@@ -118,6 +119,7 @@ func (l *wireLog) append(b block, lim limits) chan struct{} {
 	l.n++
 	l.total += uint64(len(b.data))
 	l.held += len(b.data)
+	l.budget.add(len(b.data))
 	l.trim()
 	l.call()
 	return l.takeWake()
@@ -130,6 +132,15 @@ func (l *wireLog) close() chan struct{} {
 	l.closed = true
 	l.call()
 	return l.takeWake()
+}
+
+// release counts the log out of its budget, when nobody can take anything from it any more. It may be called again.
+func (l *wireLog) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.budget.add(-l.held)
+	l.budget.join(-1)
+	l.budget = nil
 }
 
 // lastBlock is the length of the newest block.
@@ -170,7 +181,7 @@ func (l *wireLog) trim() {
 	for l.n > 1 {
 		first := l.nth(0)
 		soft := (!l.hasKey || l.base < l.newest) && (l.held > l.lim.lagBytes || l.late(first))
-		hard := l.held > max(l.lim.gopBytes, l.lim.lagBytes)
+		hard := l.held > max(l.lim.gopBytes, l.lim.lagBytes) || l.budget.exceeded(l.held)
 		if !soft && !hard {
 			return
 		}
@@ -178,6 +189,7 @@ func (l *wireLog) trim() {
 			l.hasKey = false
 		}
 		l.held -= len(first.data)
+		l.budget.add(-len(first.data))
 		*first = block{}
 		l.head = (l.head + 1) & (len(l.ring) - 1)
 		l.base++
