@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -134,18 +135,19 @@ func (e *env) fanout(ctx context.Context, c crowd) (rs []Result, err error) {
 	return t.results(missing), nil
 }
 
-// round has each side carry the crowd once. The server comes first when there is no figure of it yet: the bare loop has to
-// know how many writes it makes.
+// round has each side carry the crowd once. The bare loop comes right after the server, since it has to know how many
+// writes that makes now; nginx comes before and after them in turn.
 func (t *contest) round(ctx context.Context, pair int) error {
-	order := []func() error{
+	sides := []func() error{
 		func() error { return add(&t.ours)(t.e.carryStream(ctx, t.scene, t.c.rtmp, t.viewers)) },
 		func() error { return add(&t.bare)(t.e.carryBare(ctx, t.alike(), t.viewers)) },
 	}
 	if t.rival != nil {
-		order = append(order, func() error { return add(&t.nginx)(t.e.carryStream(ctx, t.rival, true, t.viewers)) })
+		nginx := func() error { return add(&t.nginx)(t.e.carryStream(ctx, t.rival, true, t.viewers)) }
+		sides = slices.Insert(sides, pair%2*len(sides), nginx)
 	}
-	for i := range order {
-		if err := order[(i+pair)%len(order)](); err != nil {
+	for _, side := range sides {
+		if err := side(); err != nil {
 			return err
 		}
 	}
