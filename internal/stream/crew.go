@@ -13,7 +13,7 @@ import (
 // and takes its seat again when it has caught up. See docs/adr/0005-fanout.md.
 
 // crewSize is the number of viewers from which on another goroutine helps, up to one for each processor.
-const crewSize = 256
+const crewSize = 1024
 
 // turnTakes bounds what the crew writes to one viewer at a turn, in multiples of takeBytes: one that is far behind must not
 // keep the others waiting.

@@ -227,7 +227,7 @@ func TestCrewLeave(t *testing.T) {
 // TestCrewInterleavings has many viewers come, go, stumble and catch up while frames come, and checks that each has got
 // frames that are contiguous from a key frame on.
 func TestCrewInterleavings(t *testing.T) {
-	const viewers, frames = 700, 400 // more than one hand
+	const viewers, frames = crewSize + 100, 300 // more than one hand
 	r := newRush(t, DefaultConfig())
 	r.live()
 	var wg sync.WaitGroup
