@@ -104,6 +104,8 @@ type Deps struct {
 	// Metrics is optional: without it there is no /metrics.
 	Metrics *Metrics
 	Version Version
+	// Records starts, stops and finds recordings. Optional: without it there are no calls for that.
+	Records Records
 	// Restart ends the process so that its supervisor starts it again; called once, a second after restartServer was
 	// answered. Optional.
 	Restart func()

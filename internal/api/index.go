@@ -88,6 +88,10 @@ func (a *API) register() {
 		{name: "setServerConfig", action: "config.set", handle: setServerConfig},
 		{name: "version", handle: version},
 	}
+	if a.deps.Records != nil {
+		list = append(list, recordEndpoints()...)
+		slices.SortFunc(list, func(x, y endpoint) int { return strings.Compare(x.name, y.name) })
+	}
 	a.names = []string{indexRoot}
 	a.calls[indexRoot] = &endpoint{handle: getAPIList}
 	for _, e := range list {

@@ -9,7 +9,8 @@
 //  3. At the end [Index.Finish] returns two writes. The first goes into the space that was reserved in the head and changes
 //     nothing that a reader sees; once it is on disk, the second, of eight bytes, makes the file a progressive one whose "moov"
 //     stands before the data. What is between the samples stays, inside "mdat". No data is copied.
-//  4. When the reserved space is too small, Finish says so, and [Index.FastStart] returns the head of a copy.
+//  4. When the reserved space is too small, Finish says so. Then [Index.FinishBehind] puts the index behind the data, also in
+//     place, or [Index.FastStart] returns the head of a copy.
 //
 // All of one file has one init segment: when that changes, the recorder begins another file. Files may have any size.
 //

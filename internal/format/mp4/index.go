@@ -135,6 +135,17 @@ func (x *Index) Finish() (patches [2]Patch, ok bool) {
 	return patches, true
 }
 
+// FinishBehind returns the writes that make the file progressive with its index behind the data, whatever room there is, in
+// their order: each has to be on disk before the next is begun. The second covers the init segment and the heads of the
+// fragments with the header of one "mdat".
+func (x *Index) FinishBehind() [2]Patch {
+	head := append([]byte{0, 0, 0, 1}, "mdat"...)
+	return [2]Patch{
+		{x.end, x.appendMovie(nil, 0)},
+		{x.ftyp, binary.BigEndian.AppendUint64(head, uint64(x.end-x.ftyp))},
+	}
+}
+
 // reserved returns where the reserved space begins: behind the movie box of the init segment.
 func (x *Index) reserved() int64 {
 	tracks := make([]bmff.Track, len(x.tracks))

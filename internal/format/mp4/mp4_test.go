@@ -240,6 +240,31 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
+// TestBehind: without room the index goes behind the data. At every step the file can be read.
+func TestBehind(t *testing.T) {
+	for _, name := range []string{"h264_aac_bframes", "hevc"} {
+		c := formattest.Named(t, name)
+		file, x := record(c, 10, 100)
+		for i, p := range x.FinishBehind() {
+			if n := int(p.At) + len(p.Data) - len(file); n > 0 {
+				file = append(file, make([]byte, n)...)
+			}
+			file = apply(file, p)
+			if _, frames := read(t, file); len(frames) != len(c.Frames) {
+				t.Errorf("%s, step %d: %d frames of %d", name, i, len(frames), len(c.Frames))
+			}
+			packets, _ := formattest.Probe(t, "behind.mp4", file)
+			if len(packets) != len(c.Frames) {
+				t.Errorf("%s, step %d: ffprobe finds %d packets of %d", name, i, len(packets), len(c.Frames))
+			}
+		}
+		formattest.Decode(t, "behind.mp4", file)
+		if _, err := mp4.DecodeFile(bytes.NewReader(file)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func x10(c formattest.Clip) time.Duration { return c.Frames[len(c.Frames)-1].DTS }
 
 // TestLarge: files beyond 4 GiB have offsets of 64 bits.
