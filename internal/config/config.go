@@ -20,6 +20,7 @@ type Config struct {
 	RTMP     RTMP
 	RTSP     RTSP
 	RTP      RTP
+	Record   Record
 	Server   Server
 	Journal  Journal
 	Delivery Delivery
@@ -143,6 +144,15 @@ type RTSP struct {
 	Transport int           // -1 any, 0 TCP, 1 UDP, 2 multicast; -1
 	// PortMin and PortMax are rtp_proxy.port_range: the UDP ports of RTSP; 30000-35000.
 	PortMin, PortMax int
+}
+
+// Record is [record] and [recording].
+type Record struct {
+	AppName    string        // directory level of MP4 files; record
+	FastStart  bool          // the index of long files in front, too; 0
+	Fragmented bool          // files stay in fragments; 0
+	SHA256     bool          // hash each file; 0
+	SyncEvery  time.Duration // of open files; 5 s
 }
 
 // RTP is [rtp].

@@ -35,7 +35,7 @@ func Keys() []Key {
 // isOwn says whether the key is Hookline's own.
 func isOwn(name string) bool {
 	switch section, _, _ := strings.Cut(name, "."); section {
-	case "server", "journal", "delivery", "limits", "tls":
+	case "server", "journal", "delivery", "limits", "tls", "recording":
 		return true
 	}
 	return name == keyAllowPrivate || name == "hook.on_publication_ended" || name == "hook.on_event_gap" ||
@@ -45,17 +45,18 @@ func isOwn(name string) bool {
 // sectionDoc says in a new file what a section is for.
 func sectionDoc(section string) string {
 	docs := map[string]string{
-		"hook":     "Webhooks: the URLs that are asked and told. enable=1 switches them on.",
-		"http":     "HTTP server: API, HTTP-FLV.",
-		"rtmp":     "RTMP server.",
-		"general":  "Behaviour of streams and players, identity of the server.",
-		"protocol": "Options of every stream; the answer to on_publish overrides them.",
-		"api":      "REST API below /index/api/.",
-		"server":   "Hookline's own: where state is kept, how the log looks.",
-		"journal":  "Hookline's own: the durable log of events.",
-		"delivery": "Hookline's own: how events are delivered, retried and given up.",
-		"limits":   "Hookline's own: bounds against overload.",
-		"tls":      "Hookline's own: certificates of HTTPS, RTMPS and RTSPS.",
+		"hook":      "Webhooks: the URLs that are asked and told. enable=1 switches them on.",
+		"http":      "HTTP server: API, HTTP-FLV.",
+		"rtmp":      "RTMP server.",
+		"general":   "Behaviour of streams and players, identity of the server.",
+		"protocol":  "Options of every stream; the answer to on_publish overrides them.",
+		"api":       "REST API below /index/api/.",
+		"server":    "Hookline's own: where state is kept, how the log looks.",
+		"journal":   "Hookline's own: the durable log of events.",
+		"delivery":  "Hookline's own: how events are delivered, retried and given up.",
+		"limits":    "Hookline's own: bounds against overload.",
+		"recording": "Hookline's own: MP4 files.",
+		"tls":       "Hookline's own: certificates of HTTPS, RTMPS and RTSPS.",
 	}
 	if doc, ok := docs[section]; ok {
 		return doc
@@ -84,11 +85,11 @@ func hookKeys() []Key {
 		hookURL("on_event_gap", "names events that will not arrive in order (Hookline)"),
 	}
 	keys = append(keys,
+		hookURL("on_record_mp4", "an MP4 file is complete"),
 		hookURL("on_rtsp_realm", "decision: does this RTSP stream need authentication"),
 		hookURL("on_rtsp_auth", "decision: the password of an RTSP user"),
 	)
 	keys = append(keys, planned(
-		hookURL("on_record_mp4", "an MP4 file is complete"),
 		hookURL("on_record_ts", "an HLS segment is complete; needs hls.broadcastRecordTs"),
 		hookURL("on_http_access", "decision: may this client read this file"),
 		hookURL("on_shell_login", "decision: may this user log in to the console"),
@@ -201,6 +202,13 @@ func protocolKeys() []Key {
 		boolKey("protocol.enable_rtmp", "1", New, "RTMP and FLV", func(c *Config) *bool { return &c.Protocol.EnableRTMP }),
 		boolKey("protocol.enable_ts", "1", New, "HTTP-TS and SRT", func(c *Config) *bool { return &c.Protocol.EnableTS }),
 		boolKey("protocol.enable_fmp4", "1", New, "HTTP-fMP4", func(c *Config) *bool { return &c.Protocol.EnableFMP4 }),
+		boolKey("protocol.enable_mp4", "0", New, "record MP4", func(c *Config) *bool { return &c.Protocol.EnableMP4 }),
+		boolKey("protocol.mp4_as_player", "0", New, "a recorder counts as a viewer",
+			func(c *Config) *bool { return &c.Protocol.MP4AsPlayer }),
+		intKey("protocol.mp4_max_second", "3600", 0, anyInt, New, "length of an MP4 slice, seconds",
+			func(c *Config) *int { return &c.Protocol.MP4MaxSecond }),
+		pathKey("protocol.mp4_save_path", "./www", New, "root of MP4 files",
+			func(c *Config) *string { return &c.Protocol.MP4SavePath }).withoutFile("./data/www"),
 		boolKey("protocol.rtmp_demand", "0", New, "mux RTMP and FLV only for viewers",
 			func(c *Config) *bool { return &c.Protocol.RTMPDemand }),
 	}
@@ -212,13 +220,6 @@ func protocolKeys() []Key {
 		boolKey("protocol.enable_hls", "1", New, "HLS", func(c *Config) *bool { return &c.Protocol.EnableHLS }),
 		boolKey("protocol.enable_hls_fmp4", "0", New, "HLS with fMP4",
 			func(c *Config) *bool { return &c.Protocol.EnableHLSFMP4 }),
-		boolKey("protocol.enable_mp4", "0", New, "record MP4", func(c *Config) *bool { return &c.Protocol.EnableMP4 }),
-		boolKey("protocol.mp4_as_player", "0", New, "a recorder counts as a viewer",
-			func(c *Config) *bool { return &c.Protocol.MP4AsPlayer }),
-		intKey("protocol.mp4_max_second", "3600", 0, anyInt, New, "length of an MP4 slice, seconds",
-			func(c *Config) *int { return &c.Protocol.MP4MaxSecond }),
-		pathKey("protocol.mp4_save_path", "./www", New, "root of MP4 files",
-			func(c *Config) *string { return &c.Protocol.MP4SavePath }),
 		pathKey("protocol.hls_save_path", "./www", New, "root of HLS files",
 			func(c *Config) *string { return &c.Protocol.HLSSavePath }),
 		boolKey("protocol.hls_demand", "0", New, "mux HLS only for viewers",

@@ -19,17 +19,6 @@ func hlsKeys() []Key {
 	)
 }
 
-func recordKeys() []Key {
-	return planned(
-		nameKey("record.appName", "record", Now, "directory level of MP4 files and app of their playback", nil),
-		durationKey("record.sampleMS", "500", time.Millisecond, 1, 60000, New, "tick of playback", nil),
-		intKey("record.fileBufSize", "65536", 0, maxBuffer, New, "write buffer, bytes", nil),
-		boolKey("record.fastStart", "0", New, "moov first", nil),
-		boolKey("record.fileRepeat", "0", Now, "loop playback", nil),
-		boolKey("record.enableFmp4", "0", New, "record fragmented MP4", nil),
-	)
-}
-
 func rtpProxyKeys() []Key {
 	payloadType := func(name, def, codec string) Key {
 		return intKey("rtp_proxy."+name, def, 0, 127, Now, "payload type of "+codec, nil)

@@ -245,9 +245,11 @@ func trim(path string) error {
 // Of returns the files of a publication, in the order in which they were opened.
 func (v *Recovered) Of(publication string) []*fact.Recorded { return v.files[publication] }
 
-// Forget removes the notes. It is called when everything that came of Of is durable.
-func (v *Recovered) Forget() {
+// Forget removes the notes when everything that came of Of is durable, which settled waits for; nil: it is.
+func (v *Recovered) Forget(settled func(key string) bool) {
 	for _, n := range v.notes {
-		v.rec.ledger.remove(n)
+		if settled == nil || settled(n.Stream.Key()) {
+			v.rec.ledger.remove(n)
+		}
 	}
 }

@@ -343,7 +343,7 @@ func TestRecover(t *testing.T) {
 				t.Error("no packets")
 			}
 			if again == 1 {
-				got.Forget()
+				got.Forget(nil)
 			}
 		}
 		if notes, _ := rec.ledger.read(); len(notes) != 0 {

@@ -21,6 +21,7 @@ import (
 	"github.com/hookline/hookline/internal/httplive"
 	"github.com/hookline/hookline/internal/journal"
 	"github.com/hookline/hookline/internal/journal/pebble"
+	"github.com/hookline/hookline/internal/record"
 	"github.com/hookline/hookline/internal/rtmp"
 	"github.com/hookline/hookline/internal/rtsp"
 	"github.com/hookline/hookline/internal/sequencer"
@@ -58,6 +59,7 @@ type Server struct {
 	hub     *stream.Hub
 	rtmp    *rtmp.Server
 	rtsp    *rtsp.Server
+	record  *record.Recorder
 	live    *httplive.Handler
 	http    *http.Server
 	web     *web
@@ -174,10 +176,15 @@ func (s *Server) openEvents() error {
 		return err
 	}
 	s.ep = s.eps.byName[endpointName]
-	n, err := s.seq.Compensate(nil)
+	recovered, err := s.openRecorder(c)
 	if err != nil {
 		return err
 	}
+	n, err := s.seq.Compensate(recovered.Of)
+	if err != nil {
+		return err
+	}
+	s.run(func() { recovered.Forget(s.settled) })
 	if n > 0 {
 		s.log.Warn("the last run died with live publications; their ends were raised now", "publications", n)
 	}
@@ -208,6 +215,7 @@ func (s *Server) openMedia() error {
 	formats := slices.Concat(rtmp.Formats(c.RTMP.Enhanced), rtsp.Formats(c.RTP.VideoMTU, c.RTP.AudioMTU),
 		httplive.Formats(c.RTMP.Enhanced))
 	s.hub = stream.New(hubConfig(c), facts{s.seq}, gate{s.decide, s.ep}, formats)
+	s.hub.SetRecorders(s.recorders())
 	s.onFailure(func() error { return s.hub.Stop(s.ctx) })
 	s.rtmp = rtmp.New(rtmp.Config{
 		Handshake: c.RTMP.Handshake, KeepAlive: c.RTMP.KeepAlive, MaxConnections: c.Limits.MaxConnections,
@@ -340,6 +348,7 @@ func (s *Server) reconfigured(old, c *config.Config, _ []string) {
 	s.live.Reconfigure(s.liveConfig(c))
 	s.rtmp.SetTimeouts(c.RTMP.Handshake, c.RTMP.KeepAlive)
 	s.rtsp.Reconfigure(s.rtspConfig(c))
+	s.record.Reconfigure(s.recordConfig(c))
 	if old.TLS.Certificates != c.TLS.Certificates {
 		s.replaceCertificates(c)
 	}
@@ -399,6 +408,7 @@ func (s *Server) stopEvents(ctx context.Context, limit time.Duration) error {
 				"events", st.Tail-st.Floor, "parked_streams", st.Parked)
 		}
 	}
+	s.record.Wait() // its notes wait for what is durable
 	err := s.seq.Close()
 	return errors.Join(err, s.journal.Close(), s.router.Close(), s.deliverer.Close(), s.asker.Close())
 }

@@ -47,6 +47,7 @@ func (s *Server) openWeb() error {
 		Audit: func(x api.Action) {
 			s.seq.Raise(&fact.AdminAction{Action: x.Action, By: x.By, Address: x.Address, Result: x.Result, About: x.About})
 		},
+		Records:   records{s.hub, s.record, func() string { return s.store.Config().Protocol.MP4SavePath }},
 		Readiness: s.web.ready, Metrics: s.web.metrics, Version: buildVersion(s.opt.Version),
 		Restart: s.opt.Exit, Listeners: s.listeners, Fallback: http.HandlerFunc(s.fallback), Logger: s.log,
 	})
