@@ -25,6 +25,8 @@ type answer struct {
 	Closed  int              `json:"count_closed"`
 	Hit     int              `json:"count_hit"`
 	Changed int              `json:"changed"`
+	Status  bool             `json:"status"`
+	Result  bool             `json:"result"`
 	Data    json.RawMessage  `json:"data"`
 	List    []map[string]any `json:"-"`
 }

@@ -283,12 +283,14 @@ func ofPublisher(p *post) bool { return p.body.Player != nil && !*p.body.Player 
 // params narrows to a query string.
 func params(want string) func(*post) bool { return func(p *post) bool { return p.body.Params == want } }
 
-// story returns what was accepted of a stream, without questions and decisions, as words.
+// story returns what was accepted of a stream, without questions, decisions and what a crash sent again, as words.
 func (r *receiver) story(stream string) (out []string) {
+	seen := map[string]bool{}
 	for _, p := range r.accepted(stream) {
-		if p.body.Event.Seq == 0 && p.hook != event.OnEventGap {
+		if p.body.Event.Seq == 0 && p.hook != event.OnEventGap || seen[p.body.Event.ID] {
 			continue
 		}
+		seen[p.body.Event.ID] = true
 		s := strings.TrimPrefix(string(p.hook), "on_")
 		if w := ordercheck.What(p.body); w != "" {
 			s = w

@@ -29,7 +29,7 @@ func hooks() []event.Type {
 	return []event.Type{
 		event.OnPublish, event.OnPlay, event.OnStreamChanged, event.OnStreamNoneReader, event.OnStreamNotFound,
 		event.OnFlowReport, event.OnPublicationEnded, event.OnServerStarted, event.OnServerExited,
-		event.OnServerKeepalive, event.OnEventGap,
+		event.OnServerKeepalive, event.OnEventGap, event.OnRecordMP4,
 	}
 }
 
