@@ -135,7 +135,9 @@ func (r *receiver) expectFile(stream, root string) {
 	if len(list) != 1 || list[0].(map[string]any)["path"] != path {
 		r.t.Errorf("%s: the end lists %v", stream, list)
 	}
-	_ = runTool(r.t, "ffmpeg", "-v", "error", "-nostdin", "-xerror", "-i", path, "-f", "null", "-").output()
+	play := runTool(r.t, "ffmpeg", "-v", "error", "-nostdin", "-xerror", "-i", path, "-f", "null", "-")
+	play.tolerate = "non monotonically increasing dts" // the clip is repeated, and its sound is not a whole number of pictures
+	_ = play.output()
 	if rec.body.Event.Publication != end.body.Event.Publication {
 		r.t.Errorf("%s: %v and %v are of different publications", stream, rec, end)
 	}
