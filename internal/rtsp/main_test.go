@@ -53,6 +53,18 @@ func (w *world) types() (out []string) {
 	return out
 }
 
+// shown returns how many bytes players were sent.
+func (w *world) shown() (n uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range w.facts {
+		if r, ok := f.(*fact.FlowReport); ok && r.Player {
+			n += r.TotalBytes
+		}
+	}
+	return n
+}
+
 func (w *world) Admit() (func(), error) { return func() {}, nil }
 
 func (w *world) outcome(params string) fact.Outcome {
