@@ -27,6 +27,7 @@ type Metrics struct {
 	delivered   *prometheus.HistogramVec
 	deadLetters *prometheus.CounterVec
 	gaps        *prometheus.CounterVec
+	commit      prometheus.Histogram
 
 	decisions        *prometheus.CounterVec
 	decisionTime     *prometheus.HistogramVec
@@ -58,6 +59,10 @@ func NewMetrics() *Metrics {
 	m.deadLetters = counter("hookline_delivery_dead_letters_total",
 		"Events given up since the start, by reason.", "endpoint", "reason")
 	m.gaps = counter("hookline_delivery_gaps_total", "Gaps named since the start, by reason.", "endpoint", "reason")
+	m.commit = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "hookline_journal_commit_seconds", Help: "Time from handing a batch of events to the journal until it is durable.",
+		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 17), // 0.1 ms to 6.5 s
+	})
 	m.decisions = counter("hookline_decisions_total",
 		"Decisions, by hook, verdict and who decided.", "type", "verdict", "by")
 	m.decisionTime = histogram("hookline_decision_seconds", "Time from a question to its verdict.", short, "type")
@@ -65,7 +70,7 @@ func NewMetrics() *Metrics {
 		"Requests of decision hooks, by result.", "type", "result")
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.attempts, m.attemptTime, m.delivered, m.deadLetters, m.gaps,
+		m.attempts, m.attemptTime, m.delivered, m.deadLetters, m.gaps, m.commit,
 		m.decisions, m.decisionTime, m.decisionAttempts,
 	)
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
@@ -116,6 +121,19 @@ func (m *Metrics) DeliveryObserver() delivery.Observer {
 			m.gaps.WithLabelValues(strings.ToValidUTF8(endpoint, "?"), reason(r)).Inc()
 		},
 	}
+}
+
+// Committed notes how long a batch of events took until it was durable.
+func (m *Metrics) Committed(d time.Duration) { m.commit.Observe(d.Seconds()) }
+
+// Forget drops the series of an endpoint that is gone, so that names which come and go leave nothing behind.
+func (m *Metrics) Forget(endpoint string) {
+	labels := prometheus.Labels{"endpoint": strings.ToValidUTF8(endpoint, "?")}
+	m.attempts.DeletePartialMatch(labels)
+	m.attemptTime.DeletePartialMatch(labels)
+	m.delivered.DeletePartialMatch(labels)
+	m.deadLetters.DeletePartialMatch(labels)
+	m.gaps.DeletePartialMatch(labels)
 }
 
 // DecisionObserver returns what decisions report to.

@@ -17,8 +17,11 @@ type Sources struct {
 	// Healthy is nil while events are journaled.
 	Healthy   func() error
 	Endpoints func() []EndpointStats
-	Hub       func() stream.Stats
-	Sessions  *Sessions
+	// DeadLetters counts what is kept, by endpoint.
+	DeadLetters func() map[string]int
+	Replays     func() []ReplayInfo
+	Hub         func() stream.Stats
+	Sessions    *Sessions
 	// Traffic returns the media bytes received and sent since the start.
 	Traffic func() (in, out uint64)
 	// CertificateExpiry returns the earliest end of a certificate of the TLS listeners, zero when there is none.
@@ -72,7 +75,33 @@ func (w *watcher) Collect(out chan<- prometheus.Metric) {
 			s.gauge("hookline_tls_certificate_expiry_seconds", float64(t.Unix()))
 		}
 	}
+	if w.src.DeadLetters != nil {
+		for endpoint, n := range w.src.DeadLetters() {
+			s.gauge("hookline_dead_letters", float64(n), endpoint)
+		}
+	}
+	if w.src.Replays != nil {
+		s.replays(w.src.Replays())
+	}
 	w.media(&s)
+}
+
+// replays sums up those that run, by endpoint: their ids are no labels, since there is no end to them.
+func (s *sink) replays(list []ReplayInfo) {
+	running := 0
+	wanted, done := map[string]uint64{}, map[string]uint64{}
+	for i := range list {
+		if r := &list[i]; r.State == ReplayRunning {
+			running++
+			wanted[r.Endpoint] += r.Count
+			done[r.Endpoint] += r.Delivered + r.Failed
+		}
+	}
+	s.gauge("hookline_replays_running", float64(running))
+	for endpoint, n := range wanted {
+		s.gauge("hookline_replay_events", float64(n), endpoint)
+		s.gauge("hookline_replay_events_done", float64(done[endpoint]), endpoint)
+	}
 }
 
 func (w *watcher) media(s *sink) {
@@ -122,6 +151,10 @@ func newDescriptions() descriptions {
 	add("hookline_journal_first_position", "Position of the oldest record.")
 	add("hookline_journal_last_position", "Position of the newest durable record.")
 	add("hookline_journal_healthy", "1 while events are journaled.")
+	add("hookline_dead_letters", "Dead letters that are kept; counted at most twice a minute.", "endpoint")
+	add("hookline_replays_running", "Replays under way.")
+	add("hookline_replay_events", "Events that the running replays of an endpoint have selected.", "endpoint")
+	add("hookline_replay_events_done", "Those of them that were accepted or given up.", "endpoint")
 	add("hookline_streams", "Media sources: registered schemas of all streams.")
 	add("hookline_publications", "Live publications.")
 	add("hookline_viewers", "Viewers.")
@@ -156,6 +189,8 @@ func endpointMetrics() []endpointMetric {
 	return []endpointMetric{
 		gauge("lag", "Positions of the journal that are not done: tail minus floor.",
 			func(e *EndpointStats) float64 { return float64(lag(&e.Stats)) }),
+		gauge("lag_seconds", "Age of the oldest event that still has to be sent.",
+			func(e *EndpointStats) float64 { return lagSeconds(&e.Stats) }),
 		gauge("lanes", "Streams with events to send.", func(e *EndpointStats) float64 { return float64(e.Stats.Lanes) }),
 		gauge("lanes_parked", "Streams that are put aside because their events fail.",
 			func(e *EndpointStats) float64 { return float64(e.Stats.Parked) }),

@@ -283,6 +283,14 @@ func TestMetrics(t *testing.T) {
 				{"bad\xff", delivery.Stats{}},
 			}
 		},
+		DeadLetters: func() map[string]int { return map[string]int{"main": 3} },
+		Replays: func() []ReplayInfo {
+			return []ReplayInfo{
+				{Endpoint: "main", Count: 10, Delivered: 4, Failed: 1, State: ReplayRunning},
+				{Endpoint: "main", Count: 20, State: ReplayRunning},
+				{Endpoint: "main", Count: 99, State: ReplayDone},
+			}
+		},
 		Hub: w.hub.Stats, Sessions: w.sessions, Traffic: func() (uint64, uint64) { return 5, 6 },
 		CertificateExpiry: func() time.Time { return time.Unix(1e9, 0) },
 		Version:           Version{CommitHash: "abc"},
@@ -300,6 +308,9 @@ func TestMetrics(t *testing.T) {
 	d.DecisionDone(decision.Decision{Type: event.OnPlay, Outcome: fact.Outcome{Allowed: true, By: "hook"}, Took: time.Second})
 	d.DecisionDone(decision.Decision{Type: event.OnPublish, Outcome: fact.Outcome{By: "made up"}, Took: time.Second})
 
+	m.Committed(time.Millisecond)
+	o.Attempt(attempts.Attempt{Endpoint: "gone", Type: event.OnPlay})
+	m.Forget("gone")
 	rec := w.serve(request(t, "GET", "/metrics", "", ""))
 	body := rec.Body.String()
 	for _, want := range []string{
@@ -318,6 +329,10 @@ func TestMetrics(t *testing.T) {
 		`hookline_decision_attempts_total{result="retry",type="on_play"} 1`,
 		`hookline_decision_seconds_count{type="on_play"} 1`,
 		"hookline_tls_certificate_expiry_seconds 1e+09", "hookline_publications 1", "hookline_viewers 2", "hookline_viewers_waiting 3",
+		`hookline_dead_letters{endpoint="main"} 3`, "hookline_replays_running 2", `hookline_replay_events{endpoint="main"} 30`,
+		`hookline_replay_events_done{endpoint="main"} 5`, "hookline_journal_commit_seconds_count 1",
+		`hookline_endpoint_lag_seconds{endpoint="main"} 0`,
+		"hookline_publications 1", "hookline_viewers 2", "hookline_viewers_waiting 3",
 		`hookline_sessions{type="mediakit::RtmpSession"} 1`,
 		"hookline_received_bytes_total 5", "hookline_sent_bytes_total 6",
 		`hookline_build_info{branch="",built="",commit="abc"} 1`, "go_goroutines", "# HELP hookline_endpoint_lag Positions",
@@ -325,6 +340,9 @@ func TestMetrics(t *testing.T) {
 		if !strings.Contains(body, want) {
 			t.Errorf("missing: %s", want)
 		}
+	}
+	if strings.Contains(body, `endpoint="gone"`) {
+		t.Error("an endpoint that is gone is still shown")
 	}
 	if t.Failed() {
 		t.Log(body)

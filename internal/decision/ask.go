@@ -144,6 +144,9 @@ func (s *Service) attempts(ctx context.Context, cfg *Config, q question, r webho
 		r.Meta.Attempt = n
 		reply := s.deps.Sender.Send(ctx, r)
 		class, code, msg := webhook.Classify(reply)
+		if class != webhook.Accepted {
+			msg = attempts.Masked(msg)
+		}
 		if s.deps.Observer != nil {
 			s.deps.Observer.AttemptDone(s.observed(&r, class, attempts.Attempt{
 				Type: q.hook, N: n, At: at, Latency: reply.Latency, Status: reply.Status, Code: code, Err: msg,
@@ -166,7 +169,6 @@ func (s *Service) attempts(ctx context.Context, cfg *Config, q question, r webho
 // observed completes an attempt for the observer.
 func (s *Service) observed(r *webhook.Request, class webhook.Class, a attempts.Attempt) attempts.Attempt {
 	a.Endpoint, a.URL, a.Key, a.ID = s.deps.Endpoint, attempts.ShownURL(r.URL), r.Meta.Stream, r.Meta.ID
-	a.Err = attempts.Masked(a.Err)
 	switch {
 	case class == webhook.Accepted && a.Code != 0:
 		a.Result = attempts.Refused

@@ -90,6 +90,18 @@ func (it item) typ() event.Type {
 	}
 }
 
+// id returns the event's id, or the request's.
+func (it item) id() string {
+	switch {
+	case it.rec != nil:
+		return it.rec.ID
+	case it.notice != nil:
+		return it.notice.ID
+	default:
+		return it.question.id
+	}
+}
+
 // acceptWaiter waits until nothing up to seq is left in a lane, or the lane gets into trouble.
 type acceptWaiter struct {
 	seq  uint64

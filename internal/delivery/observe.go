@@ -57,6 +57,9 @@ const (
 	URLGone = "gone" // it answered 410
 )
 
+// Name returns the name in the configuration.
+func (e *Endpoint) Name() string { return e.base }
+
 // seen is what an endpoint remembers of its attempts. Guarded by the endpoint's lock.
 type seen struct {
 	results [attempts.Results]uint64

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/attempts"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/journal"
 	"github.com/hookline/hookline/internal/webhook"
@@ -243,7 +244,7 @@ func (e *Endpoint) failure(a *attempt, rep webhook.Reply, now time.Time) string 
 
 func errText(rep webhook.Reply) string {
 	if rep.Err != nil {
-		return rep.Err.Error()
+		return attempts.Masked(rep.Err.Error())
 	}
 	return "status " + strconv.Itoa(rep.Status)
 }
@@ -255,7 +256,7 @@ func (e *Endpoint) accepted(a *attempt, rep webhook.Reply, now time.Time, code i
 	l, it := a.l, a.it
 	if code != 0 {
 		e.stats.Refused++
-		e.log.Info("event refused by the receiver", "type", it.typ(), "stream", l.key, "code", code, "msg", msg)
+		e.log.Info("event refused by the receiver", "type", it.typ(), "stream", l.key, "event", it.id(), "code", code, "msg", msg)
 	}
 	switch {
 	case it.rec != nil && it.late:

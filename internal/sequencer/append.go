@@ -54,13 +54,14 @@ func (s *Sequencer) appendOnce(final bool) bool {
 		s.pending.Add(-int64(len(b.Records)))
 		return more
 	}
+	start := time.Now()
 	ack, err := s.j.Append(b)
 	if err != nil {
 		s.pending.Add(-int64(len(b.Records)))
 		s.die(err)
 		return more
 	}
-	s.flights <- flight{ack, b.Records, s.claimed}
+	s.flights <- flight{ack, b.Records, s.claimed, start}
 	return more
 }
 
@@ -88,6 +89,9 @@ func (s *Sequencer) complete() {
 		if err != nil {
 			s.die(err)
 			continue
+		}
+		if s.cfg.Committed != nil {
+			s.cfg.Committed(time.Since(f.start))
 		}
 		if f.reserved > s.reserved.Load() {
 			s.reserved.Store(f.reserved)

@@ -51,6 +51,9 @@ type Config struct {
 	Admission func() error
 	// Incarnation names this run; default: from the clock and the random source.
 	Incarnation string
+	// Committed is told how long each batch took until it was durable, from one goroutine; nil: nobody is. It must not
+	// block.
+	Committed func(d time.Duration)
 	// Logger is for what an operator should know; default slog.Default().
 	Logger *slog.Logger
 }
@@ -91,6 +94,7 @@ type flight struct {
 	ack      journal.Ack
 	records  []*journal.Record
 	reserved uint64
+	start    time.Time
 }
 
 type shard struct {

@@ -89,6 +89,7 @@ func (e *endpoints) apply(c *config.Config) {
 			ep.Close()
 			e.s.router.release(name)
 			e.s.web.attempts.Forget(name)
+			e.s.web.metrics.Forget(name)
 			e.release(name)
 		}
 	}

@@ -49,7 +49,8 @@ func (r *router) Send(ctx context.Context, req webhook.Request) webhook.Reply {
 		rep.Status, rep.Body = http.StatusOK, []byte(`{"code":0}`)
 	case errors.Is(err, queue.ErrRejected), errors.Is(err, queue.ErrURL):
 		rep.Status = http.StatusUnprocessableEntity
-		r.log.Warn("a queue refused an event", "endpoint", req.Meta.Endpoint, "event", req.Meta.ID, "err", err.Error())
+		r.log.Warn("a queue refused an event", "endpoint", req.Meta.Endpoint, "stream", req.Meta.Stream,
+			"event", req.Meta.ID, "err", err.Error())
 	default:
 		rep.Err = err
 	}

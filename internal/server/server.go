@@ -162,7 +162,7 @@ func (s *Server) openEvents() error {
 	s.eps = newEndpoints(s)
 	var err error
 	s.seq, err = sequencer.Open(sequencer.Config{
-		Source: c.General.MediaServerID, Admission: s.admission, Logger: s.log,
+		Source: c.General.MediaServerID, Admission: s.admission, Committed: s.web.metrics.Committed, Logger: s.log,
 	}, s.journal, func(recs []*journal.Record) {
 		s.eps.feed(recs)
 		s.web.tail.Publish(recs)

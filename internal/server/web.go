@@ -37,11 +37,12 @@ func newWeb(c *config.Config) *web {
 func (s *Server) openWeb() error {
 	c := s.store.Config()
 	s.web.ready.Journal = s.healthy
+	platform := newPlatform(s.eps)
 	s.web.api = api.New(api.Deps{
 		Settings: func() api.Settings { return settings(s.store.Config()) },
 		Allowed:  func(a netip.Addr) bool { return s.store.Config().HTTP.AllowIPRange.Contains(a) },
 		Config:   configStore{s.store}, Hub: s.hub, Sessions: s.web.sessions, Journal: s.journal, Broadcaster: s.web.tail,
-		Platform: newPlatform(s.eps), Operations: &operations{Sequencer: s.seq, s: s}, Endpoints: s.eps.stats,
+		Platform: platform, Operations: &operations{Sequencer: s.seq, s: s}, Endpoints: s.eps.stats,
 		DeadLetters: func(name string) ([]delivery.DeadLetter, error) { return delivery.ReadDeadLetters(s.journal, name) },
 		Attempts:    s.web.attempts,
 		Audit: func(x api.Action) {
@@ -55,6 +56,8 @@ func (s *Server) openWeb() error {
 		Sequencer: s.seq.Stats, Hub: s.hub.Stats, Sessions: s.web.sessions, Journal: s.journal.Info, Healthy: s.healthy,
 		Version:           buildVersion(s.opt.Version),
 		Endpoints:         s.eps.stats,
+		Replays:           platform.Replays,
+		DeadLetters:       (&deadCount{s: s}).count,
 		CertificateExpiry: func() time.Time { return s.certs.Expiry() },
 	})
 	s.http = api.NewServer(api.ServerConfig{
