@@ -53,7 +53,10 @@ func mediaPlane() []string {
 }
 
 func eventPlane() []string {
-	return []string{"internal/sequencer", "internal/journal", "internal/delivery", "internal/decision", "internal/webhook", "internal/attempts"}
+	return []string{
+		"internal/sequencer", "internal/journal", "internal/delivery", "internal/decision", "internal/webhook", "internal/attempts",
+		"internal/telemetry",
+	}
 }
 
 // tree returns the entry of roots that holds the package rel (a path relative to the module), or "".

@@ -28,6 +28,8 @@ type Config struct {
 	TLS      TLS
 	// Endpoints are the [endpoint.NAME] sections by name.
 	Endpoints []Endpoint
+	// Telemetry is where traces go.
+	Telemetry Telemetry
 
 	path          string
 	values        map[string]string
@@ -202,6 +204,12 @@ type Delivery struct {
 	AttemptsRecent int           // attempts remembered that were accepted at once; 16384
 	AttemptsFailed int           // other attempts remembered; 8192
 	AttemptsAnswer int           // bytes remembered of an answer; 1024
+}
+
+// Telemetry is [telemetry], Hookline's own.
+type Telemetry struct {
+	Endpoint string  // URL of an OTLP/HTTP collector; empty: no traces
+	Ratio    float64 // part of the traces that is sampled; 1
 }
 
 // Limits is [limits], Hookline's own.

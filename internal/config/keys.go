@@ -20,7 +20,7 @@ func Keys() []Key {
 	var out []Key
 	for _, part := range [][]Key{
 		hookKeys(), httpKeys(), rtmpKeys(), generalKeys(), protocolKeys(), apiKeys(),
-		serverKeys(), journalKeys(), deliveryKeys(), limitKeys(), tlsKeys(),
+		serverKeys(), journalKeys(), deliveryKeys(), limitKeys(), tlsKeys(), telemetryKeys(),
 		hlsKeys(), recordKeys(), rtspKeys(), rtpKeys(), rtpProxyKeys(), rtcKeys(), srtKeys(),
 		clusterKeys(), ffmpegKeys(), smallKeys(),
 	} {
@@ -35,7 +35,7 @@ func Keys() []Key {
 // isOwn says whether the key is Hookline's own.
 func isOwn(name string) bool {
 	switch section, _, _ := strings.Cut(name, "."); section {
-	case "server", "journal", "delivery", "limits", "tls", "recording":
+	case "server", "journal", "delivery", "limits", "tls", "recording", "telemetry":
 		return true
 	}
 	return name == keyAllowPrivate || name == "hook.on_publication_ended" || name == "hook.on_event_gap" ||
@@ -57,6 +57,7 @@ func sectionDoc(section string) string {
 		"limits":    "Hookline's own: bounds against overload.",
 		"recording": "Hookline's own: MP4 files.",
 		"tls":       "Hookline's own: certificates of HTTPS, RTMPS and RTSPS.",
+		"telemetry": "Hookline's own: OpenTelemetry traces.",
 	}
 	if doc, ok := docs[section]; ok {
 		return doc

@@ -113,3 +113,14 @@ func tlsKeys() []Key {
 			func(c *Config) *bool { return &c.TLS.SelfSigned }),
 	}
 }
+
+func telemetryKeys() []Key {
+	collector := urlKey("telemetry.otlp_endpoint", "OTLP/HTTP collector that gets traces, like http://127.0.0.1:4318; empty: none",
+		func(c *Config, v string) { c.Telemetry.Endpoint = v })
+	collector.Hot = Start
+	return []Key{
+		collector,
+		floatKey("telemetry.sample_ratio", "1", 0, 1, Start, "part of the traces that is sampled",
+			func(c *Config) *float64 { return &c.Telemetry.Ratio }),
+	}
+}

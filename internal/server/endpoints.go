@@ -153,7 +153,7 @@ func (e *endpoints) add(cfg delivery.Config, c *config.Config) error {
 	mark := markOf(&cfg, c)
 	e.s.router.configure(cfg.Name, transportOf(c, cfg.Name))
 	ep, err := delivery.NewEndpoint(cfg, delivery.Deps{
-		Store: e.s.journal, Stamper: e.s.seq, Sender: e.s.router, Observer: e.s.web.deliveryObserver(),
+		Store: e.s.journal, Stamper: e.s.seq, Sender: e.s.deliver, Observer: e.s.web.deliveryObserver(),
 		Logger: e.s.log,
 	}, index)
 	if err != nil {

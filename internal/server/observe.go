@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"github.com/hookline/hookline/internal/config"
 	"github.com/hookline/hookline/internal/decision"
 	"github.com/hookline/hookline/internal/delivery"
+	"github.com/hookline/hookline/internal/telemetry"
 )
 
 func attemptsConfig(c *config.Config) attempts.Config {
@@ -30,7 +33,19 @@ func (w *web) deliveryObserver() delivery.Observer {
 // decisionObserver is the same for decisions.
 type decisionObserver struct {
 	decision.Observer
-	log *attempts.Log
+	log    *attempts.Log
+	tracer *telemetry.Tracer
+}
+
+// DecisionDone implements decision.Observer.
+func (o decisionObserver) DecisionDone(d decision.Decision) {
+	o.Observer.DecisionDone(d)
+	if o.tracer != nil {
+		o.tracer.Decided(telemetry.Decision{
+			Type: d.Type, Key: d.Key, RequestID: d.Outcome.RequestID, By: d.Outcome.By, Allowed: d.Outcome.Allowed,
+			Start: d.Start, Took: d.Took,
+		})
+	}
 }
 
 // AttemptDone implements decision.Observer.
@@ -69,4 +84,35 @@ func (d *deadCount) count() map[string]int {
 		}
 	}
 	return d.n
+}
+
+// openTraces lets senders make spans, when the configuration names a collector.
+func (s *Server) openTraces(c *config.Config) error {
+	s.deliver, s.ask = s.router, s.asker
+	if c.Telemetry.Endpoint == "" {
+		return nil
+	}
+	t, err := telemetry.Open(s.ctx, telemetry.Config{
+		Endpoint: c.Telemetry.Endpoint, Ratio: c.Telemetry.Ratio, Service: "hookline", Version: s.opt.Version,
+		Instance: c.General.MediaServerID, Logger: s.log,
+	})
+	if err != nil {
+		return fmt.Errorf("telemetry.otlp_endpoint: %w", err)
+	}
+	s.tracer = t
+	s.deliver, s.ask = t.Sender(s.router, false), t.Sender(s.asker, true)
+	s.onFailure(func() error { return t.Close(s.ctx) })
+	return nil
+}
+
+// closeTraces exports what is left, as long as that takes no more than two seconds.
+func (s *Server) closeTraces(ctx context.Context) {
+	if s.tracer == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := s.tracer.Close(ctx); err != nil {
+		s.log.Warn("the last traces were not exported", "err", attempts.Masked(err.Error()))
+	}
 }

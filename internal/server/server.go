@@ -26,6 +26,7 @@ import (
 	"github.com/hookline/hookline/internal/rtsp"
 	"github.com/hookline/hookline/internal/sequencer"
 	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/telemetry"
 	"github.com/hookline/hookline/internal/tlscert"
 	"github.com/hookline/hookline/internal/webhook"
 )
@@ -66,6 +67,8 @@ type Server struct {
 
 	deliverer, asker *webhook.Client
 	router           *router
+	tracer           *telemetry.Tracer // nil: no traces
+	deliver, ask     webhook.Sender    // with spans, when there are traces
 
 	rtmpListener, httpListener   net.Listener
 	rtspListener, rtspsListener  net.Listener
@@ -160,10 +163,16 @@ func (s *Server) openEvents() error {
 	s.onFailure(s.router.Close)
 	s.onFailure(s.asker.Close)
 	s.eps = newEndpoints(s)
-	var err error
+	err := s.openTraces(c)
+	if err != nil {
+		return err
+	}
 	s.seq, err = sequencer.Open(sequencer.Config{
 		Source: c.General.MediaServerID, Admission: s.admission, Committed: s.web.metrics.Committed, Logger: s.log,
 	}, s.journal, func(recs []*journal.Record) {
+		if s.tracer != nil { // first: it learns to which trace the events belong
+			s.tracer.Feed(recs)
+		}
 		s.eps.feed(recs)
 		s.web.tail.Publish(recs)
 	})
@@ -209,7 +218,8 @@ func (s *Server) admission() error {
 func (s *Server) openMedia() error {
 	c := s.store.Config()
 	s.decide = decision.New(decisionConfig(c), decision.Deps{
-		Sequence: stamps{s.seq}, Sender: s.asker, Observer: decisionObserver{s.web.metrics.DecisionObserver(), s.web.attempts}, Endpoint: endpointName,
+		Sequence: stamps{s.seq}, Sender: s.ask,
+		Observer: decisionObserver{s.web.metrics.DecisionObserver(), s.web.attempts, s.tracer}, Endpoint: endpointName,
 		Barrier: barrier{seq: s.seq, ep: s.ep, max: c.Delivery.Barrier},
 	})
 	formats := slices.Concat(rtmp.Formats(c.RTMP.Enhanced), rtsp.Formats(c.RTP.VideoMTU, c.RTP.AudioMTU),
@@ -410,5 +420,6 @@ func (s *Server) stopEvents(ctx context.Context, limit time.Duration) error {
 	}
 	s.record.Wait() // its notes wait for what is durable
 	err := s.seq.Close()
+	s.closeTraces(ctx)
 	return errors.Join(err, s.journal.Close(), s.router.Close(), s.deliverer.Close(), s.asker.Close())
 }
