@@ -104,7 +104,7 @@ func (p *process) start() error {
 func serverEnvironment(state string, keys map[string]string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "HOOKLINE_") })
 	all := map[string]string{
-		"general.listen_ip": "127.0.0.1", "rtmp.port": anyPort, "http.port": anyPort, "rtsp.port": "0",
+		"general.listen_ip": "127.0.0.1", "rtmp.port": anyPort, "http.port": anyPort, "rtsp.port": "0", "protocol.enable_hls": "0",
 		"server.state_dir": filepath.Join(state, "state"),
 	}
 	maps.Copy(all, keys)

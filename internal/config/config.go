@@ -21,6 +21,7 @@ type Config struct {
 	RTSP     RTSP
 	RTP      RTP
 	Record   Record
+	HLS      HLS
 	Server   Server
 	Journal  Journal
 	Delivery Delivery
@@ -90,7 +91,7 @@ type Protocol struct {
 	MP4AsPlayer   bool          // 0
 	MP4MaxSecond  int           // length of a slice in seconds; 3600
 	MP4SavePath   string        // ./www
-	HLSSavePath   string        // ./www
+	HLSSavePath   string        // ./www; www below server.state_dir without a file
 }
 
 // HTTP is [http].

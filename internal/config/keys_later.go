@@ -4,21 +4,6 @@ import "time"
 
 // The keys of features that do not exist yet. They have no fields.
 
-func hlsKeys() []Key {
-	return planned(
-		intKey("hls.fileBufSize", "65536", 0, maxBuffer, New, "write buffer, bytes", nil),
-		durationKey("hls.segDur", "2", time.Second, 0.1, 3600, New, "target length of a segment", nil),
-		intKey("hls.segNum", "3", 0, 100000, New, "segments in the playlist; 0: all", nil),
-		intKey("hls.segDelay", "0", 0, 100000, Now, "segments of delay in hls_delay.m3u8", nil),
-		intKey("hls.segRetain", "5", 0, 100000, Now, "files kept after leaving the playlist", nil),
-		boolKey("hls.segKeep", "0", New, "keep files of a live playlist", nil),
-		boolKey("hls.broadcastRecordTs", "0", Now, "enable on_record_ts", nil),
-		durationKey("hls.deleteDelaySec", "10", time.Second, 0, maxSeconds, Now, "delete delay at stream end", nil),
-		boolKey("hls.fastRegister", "0", Now, "first segment is one GOP", nil),
-		nameKey("hls.fmp4SegExt", ".mp4", New, "extension of fMP4 segments", nil),
-	)
-}
-
 func rtpProxyKeys() []Key {
 	payloadType := func(name, def, codec string) Key {
 		return intKey("rtp_proxy."+name, def, 0, 127, Now, "payload type of "+codec, nil)

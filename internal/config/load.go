@@ -69,6 +69,7 @@ func (t *table) buildMade(path string, doc *document, m *made, environ []string)
 	b.file(path, doc)
 	b.made(m)
 	b.environment(environ)
+	b.mediaRoot()
 	b.endpoints()
 	b.cross()
 	b.remarks()
@@ -86,6 +87,21 @@ func (b *builder) defaults(noFile bool) {
 			panic("config: default of " + k.Name + " is not allowed") // a slip in the table, which the tests find
 		}
 		b.c.values[k.Name] = v
+	}
+}
+
+// mediaRoot keeps what a server without a file records below its state directory.
+func (b *builder) mediaRoot() {
+	if b.c.path != "" {
+		return
+	}
+	root := strings.TrimRight(b.c.Server.StateDir, "/") + "/www"
+	for key, field := range map[string]*string{
+		"protocol.hls_save_path": &b.c.Protocol.HLSSavePath, "protocol.mp4_save_path": &b.c.Protocol.MP4SavePath,
+	} {
+		if _, set := b.c.sources[key]; !set {
+			*field, b.c.values[key] = root, root
+		}
 	}
 }
 

@@ -66,6 +66,7 @@ func (c *command) environment(r *receivertool.Receiver) []string {
 	set("rtmp.port", c.rtmp)
 	set("http.port", c.http)
 	set("rtsp.port", "0")
+	set("protocol.enable_hls", 0) // its schema would come late, or never with a short stream
 	set("server.state_dir", filepath.Join(c.dir, "state"))
 	set("general.flowThreshold", 0)
 	set("general.streamNoneReaderDelayMS", 3000)

@@ -55,6 +55,3 @@ func (r records) RecordFolder(name fact.Stream, root string) (string, error) {
 	cfg := r.rec.Config()
 	return cfg.Folder(root, name)
 }
-
-// recorders are what the hub makes files with.
-func (s *Server) recorders() []stream.Recorder { return []stream.Recorder{s.record.Format()} }

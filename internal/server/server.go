@@ -18,6 +18,7 @@ import (
 	"github.com/hookline/hookline/internal/decision"
 	"github.com/hookline/hookline/internal/delivery"
 	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/hls"
 	"github.com/hookline/hookline/internal/httplive"
 	"github.com/hookline/hookline/internal/journal"
 	"github.com/hookline/hookline/internal/journal/pebble"
@@ -62,6 +63,7 @@ type Server struct {
 	rtsp    *rtsp.Server
 	record  *record.Recorder
 	live    *httplive.Handler
+	hls     *hls.Server
 	http    *http.Server
 	web     *web
 
@@ -223,10 +225,11 @@ func (s *Server) openMedia() error {
 		Barrier: barrier{seq: s.seq, ep: s.ep, max: c.Delivery.Barrier},
 	})
 	formats := slices.Concat(rtmp.Formats(c.RTMP.Enhanced), rtsp.Formats(c.RTP.VideoMTU, c.RTP.AudioMTU),
-		httplive.Formats(c.RTMP.Enhanced))
+		httplive.Formats(c.RTMP.Enhanced), s.openHLS(c))
 	s.hub = stream.New(hubConfig(c), facts{s.seq}, gate{s.decide, s.ep}, formats)
 	s.hub.SetRecorders(s.recorders())
 	s.onFailure(func() error { return s.hub.Stop(s.ctx) })
+	s.hls.SetHub(s.hub)
 	s.rtmp = rtmp.New(rtmp.Config{
 		Handshake: c.RTMP.Handshake, KeepAlive: c.RTMP.KeepAlive, MaxConnections: c.Limits.MaxConnections,
 		MaxPerIP: c.Limits.MaxConnectionsPerIP, EnableVhost: c.General.EnableVhost,
@@ -356,6 +359,7 @@ func (s *Server) reconfigured(old, c *config.Config, _ []string) {
 	s.decide.SetConfig(decisionConfig(c))
 	s.hub.Reconfigure(hubConfig(c))
 	s.live.Reconfigure(s.liveConfig(c))
+	s.hls.Reconfigure(s.hlsConfig(c))
 	s.rtmp.SetTimeouts(c.RTMP.Handshake, c.RTMP.KeepAlive)
 	s.rtsp.Reconfigure(s.rtspConfig(c))
 	s.record.Reconfigure(s.recordConfig(c))
@@ -390,6 +394,7 @@ func (s *Server) Stop(ctx context.Context) error {
 
 func (s *Server) stopMedia(ctx context.Context) error {
 	s.rtmp.Stopping()
+	s.hls.Hang()
 	hub := s.hub.Stop(ctx)
 	s.web.api.Close()
 	short, cancel := context.WithTimeout(ctx, time.Second)
@@ -401,7 +406,7 @@ func (s *Server) stopMedia(ctx context.Context) error {
 		_ = l.Close()
 	}
 	s.live.Close()
-	return errors.Join(hub, s.rtmp.Close(), s.rtsp.Close())
+	return errors.Join(hub, s.hls.Close(), s.rtmp.Close(), s.rtsp.Close())
 }
 
 func (s *Server) stopEvents(ctx context.Context, limit time.Duration) error {

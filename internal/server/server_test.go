@@ -208,6 +208,8 @@ func TestEndpoints(t *testing.T) {
 listen_ip=127.0.0.1
 flowThreshold=0
 mediaServerId=test
+[protocol]
+enable_hls=0
 [rtmp]
 port=65535
 [http]
@@ -327,6 +329,8 @@ listen_ip=127.0.0.1
 mediaServerId=test
 [api]
 secret=replay-secret
+[protocol]
+enable_hls=0
 [rtmp]
 port=65535
 [http]

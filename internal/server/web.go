@@ -67,8 +67,12 @@ func (s *Server) openWeb() error {
 	return nil
 }
 
-// fallback serves live streams; other paths get http.notFound.
+// fallback serves live streams and HLS; other paths get http.notFound.
 func (s *Server) fallback(w http.ResponseWriter, r *http.Request) {
+	if s.hls.Match(r) {
+		s.hls.ServeHTTP(w, r)
+		return
+	}
 	if httplive.Match(r) {
 		s.live.ServeHTTP(w, r)
 		return
