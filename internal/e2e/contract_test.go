@@ -102,7 +102,7 @@ func volatile() []string {
 	return []string{
 		"hook_index", "id", "port", "createStamp", "totalBytes", "duration", "frames", "bytesSpeed", "isRecordingHLS",
 		"isRecordingMP4", "peer_port", "local_port", "identifier", "data", "loss", "key_frames", "gop_size",
-		"gop_interval_ms", "aliveSecond",
+		"gop_interval_ms", "aliveSecond", "file_name", "file_path", "file_size", "folder", "start_time", "time_len", "url",
 	}
 }
 
