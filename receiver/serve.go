@@ -1,0 +1,216 @@
+package receiver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"runtime/debug"
+
+	"github.com/hookline/hookline/event"
+)
+
+const (
+	// maxSeq keeps arithmetic on seqs from overflowing. No journal gets there.
+	maxSeq = 1 << 62
+	// maxName bounds a stream key and a source, in bytes.
+	maxName = 64 << 10
+	// maxGaps bounds event.gap.
+	maxGaps = 10000
+)
+
+var errBusy = errors.New("receiver: too many requests for this stream")
+
+// badRequest is an error of the sender: the same request will never be understood.
+type badRequest struct{ reason string }
+
+// Error implements error.
+func (e *badRequest) Error() string { return "receiver: " + e.reason }
+
+// panicError is a panic of a handler.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+// Error implements error.
+func (e *panicError) Error() string { return fmt.Sprintf("receiver: handler panicked: %v", e.value) }
+
+// guard calls f and turns a panic into an error, so that a store sees only errors.
+func guard(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{v, debug.Stack()}
+		}
+	}()
+	return f()
+}
+
+// ServeHTTP implements [http.Handler].
+func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if req.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		reply(w, http.StatusMethodNotAllowed, refusal("POST only"))
+		return
+	}
+	if !r.begin() {
+		r.busy(w)
+		return
+	}
+	defer r.end()
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, r.bodyLimit))
+	if err != nil {
+		r.stats.malformed.Add(1)
+		status := http.StatusBadRequest
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			status = http.StatusRequestEntityTooLarge
+		}
+		reply(w, status, refusal("body could not be read"))
+		return
+	}
+	if r.verifier != nil {
+		if err := r.verifier.Verify(req.Header, body); err != nil {
+			r.stats.unauthorized.Add(1)
+			r.log.Warn("webhook not authentic", "remote", req.RemoteAddr, "error", err)
+			reply(w, http.StatusUnauthorized, refusal("signature"))
+			return
+		}
+	}
+	events, err := parse(req.Header.Get("Content-Type"), body)
+	if err != nil {
+		r.fail(w, nil, err)
+		return
+	}
+	r.handle(w, req, events)
+}
+
+// handle handles the events of one request and answers.
+func (r *Receiver) handle(w http.ResponseWriter, req *http.Request, events []*Event) {
+	ctx, cancel := context.WithTimeout(req.Context(), r.timeout)
+	defer cancel()
+	defer context.AfterFunc(r.base, cancel)()
+	var answer any = success()
+	for _, e := range events {
+		a, err := r.dispatch(ctx, e)
+		if err != nil {
+			r.fail(w, e, err)
+			return
+		}
+		if a != nil {
+			answer = a
+		}
+	}
+	reply(w, http.StatusOK, answer)
+}
+
+func (r *Receiver) fail(w http.ResponseWriter, e *Event, err error) {
+	bad, panicked := (*badRequest)(nil), (*panicError)(nil)
+	args := []any{"error", err}
+	if e != nil {
+		args = append(args, "stream", e.Stream, "id", e.ID, "type", e.Type)
+	}
+	switch {
+	case errors.Is(err, errBusy):
+		r.busy(w)
+		return
+	case errors.As(err, &bad):
+		r.stats.malformed.Add(1)
+		r.log.Warn("webhook not understood", args...)
+		reply(w, http.StatusBadRequest, refusal(bad.reason))
+		return
+	case errors.As(err, &panicked):
+		r.stats.panics.Add(1)
+		args = append(args, "stack", string(panicked.stack))
+	}
+	r.stats.failed.Add(1)
+	r.log.Error("webhook handler failed", args...)
+	reply(w, http.StatusInternalServerError, refusal("handler failed"))
+}
+
+func (r *Receiver) busy(w http.ResponseWriter) {
+	r.stats.busy.Add(1)
+	w.Header().Set("Retry-After", "1")
+	reply(w, http.StatusServiceUnavailable, refusal("busy"))
+}
+
+func reply(w http.ResponseWriter, status int, body any) {
+	b, err := json.Marshal(body)
+	if err != nil { // plain structs always have a JSON form
+		status, b = http.StatusInternalServerError, []byte(`{"code":-1,"msg":"answer"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // a sender that has gone asks again
+}
+
+// parse reads the events of a body. Errors are a [*badRequest].
+func parse(contentType string, body []byte) ([]*Event, error) {
+	media, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		media = ""
+	}
+	var list []*Event
+	switch media {
+	case event.ContentTypeCloudEventBatch:
+		batch, err := event.ParseCloudEventBatch(body, event.BatchLimit{Bytes: len(body)})
+		if err != nil {
+			return nil, &badRequest{err.Error()}
+		}
+		for i := range batch {
+			list = append(list, &Event{Envelope: batch[i].Envelope, HookIndex: batch[i].HookIndex, Body: batch[i].Body})
+		}
+	case event.ContentTypeCloudEvent:
+		env, index, data, err := event.ParseCloudEvent(body)
+		if err != nil {
+			return nil, &badRequest{err.Error()}
+		}
+		list = []*Event{{Envelope: env, HookIndex: index, Body: data}}
+	default:
+		var m struct {
+			Event *event.Envelope `json:"event"`
+			Index uint64          `json:"hook_index"`
+		}
+		if err := json.Unmarshal(body, &m); err != nil {
+			return nil, &badRequest{err.Error()}
+		}
+		if m.Event == nil {
+			return nil, &badRequest{"no member event: the sender is not Hookline"}
+		}
+		list = []*Event{{Envelope: *m.Event, HookIndex: m.Index, Body: body}}
+	}
+	for _, e := range list {
+		if err := check(&e.Envelope); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+func check(e *event.Envelope) error {
+	switch {
+	case e.ID == "", e.Type == "", e.Source == "":
+		return &badRequest{"event without id, type or source"}
+	case e.Epoch <= 0:
+		return &badRequest{"event without epoch"}
+	case len(e.Stream) > maxName, len(e.Source) > maxName, len(e.ID) > maxName, len(e.Replay) > maxName:
+		return &badRequest{"event with a name that is too long"}
+	case e.Seq > maxSeq, e.Prev != nil && *e.Prev > maxSeq, len(e.Gap) > maxGaps:
+		return &badRequest{"event out of bounds"}
+	}
+	for _, g := range e.Gap {
+		if err := checkGap(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkGap(g event.Gap) error {
+	if g.From == 0 || g.To < g.From || g.To > maxSeq {
+		return &badRequest{"gap out of bounds"}
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+// Package sqlstore keeps the marks of a receiver in a table of a SQL database, in the transaction in which the handler
+// does its work. So both are there or none is, whenever the process dies.
+//
+// The handler gets the transaction with [Tx]. It must not commit it or roll it back. [Schema] is the table.
+//
+// Several processes may share the table: an update locks the row of its stream (SQLite: the database). A handler holds its
+// connection as long as it runs; so the pool bounds how many streams are handled at once.
+//
+// The suite of package storetest runs against [SQLite] (modernc.org/sqlite). The statements for [PostgreSQL] and [MySQL]
+// have not been run against a server by this project.
+package sqlstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/hookline/hookline/receiver"
+)
+
+// Dialect is a kind of database.
+type Dialect uint8
+
+const (
+	// SQLite needs write transactions that begin with a write or wait for each other: set a busy time-out.
+	SQLite Dialect = iota
+	// PostgreSQL with any driver that takes $1; not tested.
+	PostgreSQL
+	// MySQL and MariaDB; not tested.
+	MySQL
+)
+
+// statements of one dialect. A key is stored as a digest, because the lengths, the case and the zero bytes that databases
+// take in a primary key differ; the readable columns beside it are for people.
+type statements struct{ create, insert, lock, update string }
+
+func (d Dialect) statements() (statements, error) {
+	switch d {
+	case SQLite:
+		return statements{
+			create: `CREATE TABLE IF NOT EXISTS hookline_marks (id TEXT PRIMARY KEY, mark TEXT NOT NULL,
+ source TEXT NOT NULL, stream TEXT NOT NULL, replay TEXT NOT NULL)`,
+			insert: `INSERT INTO hookline_marks (id, mark, source, stream, replay) VALUES (?, '', ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+			lock:   `SELECT mark FROM hookline_marks WHERE id = ?`,
+			update: `UPDATE hookline_marks SET mark = ? WHERE id = ?`,
+		}, nil
+	case PostgreSQL:
+		return statements{
+			create: `CREATE TABLE IF NOT EXISTS hookline_marks (id TEXT PRIMARY KEY, mark TEXT NOT NULL,
+ source TEXT NOT NULL, stream TEXT NOT NULL, replay TEXT NOT NULL)`,
+			insert: `INSERT INTO hookline_marks (id, mark, source, stream, replay) VALUES ($1, '', $2, $3, $4) ON CONFLICT (id) DO NOTHING`,
+			lock:   `SELECT mark FROM hookline_marks WHERE id = $1 FOR UPDATE`,
+			update: `UPDATE hookline_marks SET mark = $1 WHERE id = $2`,
+		}, nil
+	case MySQL:
+		return statements{
+			create: `CREATE TABLE IF NOT EXISTS hookline_marks (id CHAR(64) CHARACTER SET ascii PRIMARY KEY, mark TEXT NOT NULL,
+ source TEXT NOT NULL, stream TEXT NOT NULL, replay TEXT NOT NULL) CHARACTER SET utf8mb4`,
+			insert: `INSERT IGNORE INTO hookline_marks (id, mark, source, stream, replay) VALUES (?, '', ?, ?, ?)`,
+			lock:   `SELECT mark FROM hookline_marks WHERE id = ? FOR UPDATE`,
+			update: `UPDATE hookline_marks SET mark = ? WHERE id = ?`,
+		}, nil
+	}
+	return statements{}, errors.New("sqlstore: unknown dialect")
+}
+
+// Schema returns the statement that creates the table if it is not there.
+func Schema(d Dialect) string {
+	s, _ := d.statements()
+	return s.create
+}
+
+// Store implements [receiver.Store].
+type Store struct {
+	db *sql.DB
+	st statements
+}
+
+// New returns a store in db, and creates its table if it is not there.
+func New(ctx context.Context, db *sql.DB, d Dialect) (*Store, error) {
+	st, err := d.statements()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := db.ExecContext(ctx, st.create); err != nil {
+		return nil, fmt.Errorf("sqlstore: %w", err)
+	}
+	return &Store{db: db, st: st}, nil
+}
+
+type txKey struct{}
+
+// Tx returns the transaction in which the mark will be written. It panics when ctx is not that of a handler of a sequenced
+// event: decisions and heartbeats have no transaction.
+func Tx(ctx context.Context) *sql.Tx {
+	tx, ok := ctx.Value(txKey{}).(*sql.Tx)
+	if !ok {
+		panic("sqlstore: no transaction in this context")
+	}
+	return tx
+}
+
+// Update implements [receiver.Store]:
+//
+//  1. begin;
+//  2. insert an empty row for the key if there is none, which also takes SQLite's write lock before anything is read;
+//  3. read the row and lock it;
+//  4. call f with the transaction in its context;
+//  5. write the mark, if it is another;
+//  6. commit.
+//
+// Whatever fails, and a panic, rolls back.
+func (s *Store) Update(ctx context.Context, k receiver.Key, f func(context.Context, receiver.Mark) (receiver.Mark, error)) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("sqlstore: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	id := digest(k)
+	if _, err := tx.ExecContext(ctx, s.st.insert, id, clean(k.Source), clean(k.Stream), clean(k.Replay)); err != nil {
+		return fmt.Errorf("sqlstore: %w", err)
+	}
+	var old string
+	if err := tx.QueryRowContext(ctx, s.st.lock, id).Scan(&old); err != nil {
+		return fmt.Errorf("sqlstore: %w", err)
+	}
+	m, err := receiver.ParseMark(old)
+	if err != nil {
+		return err
+	}
+	next, err := f(context.WithValue(ctx, txKey{}, tx), m)
+	if err != nil {
+		return err
+	}
+	if text := next.String(); text != old && (old != "" || next.Epoch != 0) {
+		if _, err := tx.ExecContext(ctx, s.st.update, text, id); err != nil {
+			return fmt.Errorf("sqlstore: %w", err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("sqlstore: %w", err)
+	}
+	return nil
+}
+
+// digest names a key. Lengths keep parts apart.
+func digest(k receiver.Key) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s%s%s", len(k.Source), len(k.Stream), k.Source, k.Stream, k.Replay))
+	return hex.EncodeToString(sum[:])
+}
+
+// clean makes text that every database takes.
+func clean(s string) string {
+	out := []rune(s) // bytes that are not UTF-8 become U+FFFD
+	for i, c := range out {
+		if c == 0 {
+			out[i] = '\uFFFD'
+		}
+	}
+	return string(out)
+}
