@@ -296,7 +296,7 @@ func TestFiles(t *testing.T) {
 
 // TestProofs: every test that is given as proof exists.
 func TestProofs(t *testing.T) {
-	text := source(t, "internal/*/*_test.go", "internal/*/*/*_test.go", "event/*_test.go")
+	text := source(t, "internal/*/*_test.go", "internal/*/*/*_test.go", "event/*_test.go", "receiver/*_test.go", "receiver/*/*_test.go")
 	eachMatch(t, regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`"), func(doc string, m []string) {
 		if !strings.Contains(text, "func "+m[1]+"(") {
 			t.Errorf("%s: there is no %s", doc, m[1])

@@ -161,6 +161,16 @@ type PublicationEnded struct {
 	Reason   string   `json:"reason"`
 	Bytes    uint64   `json:"bytes"`
 	Schemas  []string `json:"schemas"`
+	// Recordings are its MP4 files; RecordingsOmitted counts older ones that the list has no room for.
+	Recordings []struct {
+		Path      string  `json:"path"`
+		StartTime uint64  `json:"start_time"` // Unix seconds
+		TimeLen   float64 `json:"time_len"`   // seconds
+		FileSize  uint64  `json:"file_size"`
+		Reason    string  `json:"reason"`
+		SHA256    string  `json:"sha256"`
+	} `json:"recordings"`
+	RecordingsOmitted int `json:"recordingsOmitted"`
 }
 
 // Record is the body of on_record_mp4 and on_record_ts.
@@ -173,6 +183,9 @@ type Record struct {
 	FileName  string  `json:"file_name"`
 	Folder    string  `json:"folder"`
 	URL       string  `json:"url"`
+	// Reason is why a file ended before its time, SHA256 its digest; both empty as a rule.
+	Reason string `json:"reason"`
+	SHA256 string `json:"sha256"`
 }
 
 // SendRTPStopped is the body of on_send_rtp_stopped.

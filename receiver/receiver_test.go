@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -61,7 +60,7 @@ func (j *journal) want(t *testing.T, want ...string) {
 }
 
 func quiet() receiver.Option {
-	return receiver.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	return receiver.WithLogger(slog.New(slog.DiscardHandler))
 }
 
 func setup(t *testing.T, opts ...receiver.Option) (*receiver.Receiver, *receivertest.Sender, *journal) {

@@ -91,6 +91,28 @@ func TestImpossible(t *testing.T) {
 	}
 }
 
+// TestOverlap: the last file of a publication may come when the next has begun.
+func TestOverlap(t *testing.T) {
+	r, s, j := verdicts(t)
+	a := s.Register("live/a", "rtmp")
+	accepted(t, s, a, s.Unregister("live/a", "rtmp"))
+	record := s.Make(event.OnRecordMP4, "live/a", map[string]any{"file_name": "x.mp4"})
+	end := s.End("live/a", "unpublish")
+	b := s.Register("live/a", "rtmp")
+	for i, e := range []*receivertest.Event{b, record, end} {
+		prev := uint64(2 + i)
+		e.Seq, e.Prev = prev+1, &prev
+		accepted(t, s, e)
+	}
+	j.want(t, "expected", "expected", "expected", "expected", "expected")
+	if p, _ := r.Publication("test", a.Publication); p.State != receiver.Ended || len(p.Recordings) != 1 {
+		t.Errorf("%+v", p)
+	}
+	if p, _ := r.Stream("test", keyA); p.ID != b.Publication || p.State != receiver.Live {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestUnexplained(t *testing.T) {
 	r, s, j := verdicts(t)
 	e := s.Publication("live/a")

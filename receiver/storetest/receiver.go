@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"testing"
 
@@ -16,7 +15,7 @@ import (
 func testReceiver(t *testing.T, h *Harness) {
 	calls := 0
 	r, err := receiver.New(
-		receiver.WithStore(h.Store), receiver.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
+		receiver.WithStore(h.Store), receiver.WithLogger(slog.New(slog.DiscardHandler)),
 		receiver.OnAny(func(ctx context.Context, e *receiver.Event) error {
 			if err := h.Effect(ctx, fmt.Sprintf("%s-%d", e.Stream, e.Seq)); err != nil {
 				return err
