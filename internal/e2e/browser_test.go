@@ -200,22 +200,11 @@ func (b *browser) colours(x, y, width, height int) int {
 // comes from elsewhere. A picture is on the screen and moves, sound is decoded, and the hooks know who plays how.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	script := filepath.Join("testdata", "browser", "node_modules", "mpegts.js", "dist", "mpegts.js")
-	if _, err := os.Stat(script); err != nil {
-		t.Fatal("mpegts.js is missing, make test-deps installs it: ", err)
-	}
 	file, _ := certificate(t)
 	s, r := serve(t, "tls.certificates", file, "rtmp.sslport", "0", "http.sslport", auto)
 	_, https := s.secure()
-	mux := http.NewServeMux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFile(w, r, filepath.Join("testdata", "browser", "index.html"))
-	})
-	mux.HandleFunc("/mpegts.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, script) })
-	page := httptest.NewServer(mux)
-	t.Cleanup(page.Close)
 	live(t, s.rtmpURL("web"))
-	b := newBrowser(t, page.URL)
+	b := newBrowser(t, playerPage(t))
 	path := "/live/web.live.flv?by="
 	urls := map[string]string{
 		"http": "http://" + s.http + path, "ws": "ws://" + s.http + path, "https": "https://" + https + path, "wss": "wss://" + https + path,
@@ -223,28 +212,7 @@ func TestBrowser(t *testing.T) {
 	for protocol, url := range urls {
 		b.eval(fmt.Sprintf("start(%q, %q)", protocol, url+protocol))
 	}
-	begin := map[string]videoState{}
-	done := map[string]bool{}
-	var last map[string]videoState
-	for deadline := time.Now().Add(patience); len(done) < len(urls); time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no moving picture after %v: %+v", patience, last)
-		}
-		last = b.state()
-		for protocol, v := range last {
-			if len(v.Errors) > 0 {
-				t.Fatalf("%s: %v", protocol, v.Errors)
-			}
-			first, ok := begin[protocol]
-			switch {
-			case v.Colours < 20: // of about 120 in the test picture
-			case !ok:
-				begin[protocol] = v
-			case v.Frames >= first.Frames+20 && v.Time > first.Time+0.5 && v.Audio > first.Audio && v.Width == 320:
-				done[protocol] = true
-			}
-		}
-	}
+	last := b.awaitMoving(len(urls))
 	for protocol, v := range last {
 		for deadline := time.Now().Add(patience); ; {
 			n := b.colours(int(v.X), int(v.Y), 160, 120)
@@ -258,6 +226,73 @@ func TestBrowser(t *testing.T) {
 		r.await("on_play over "+protocol, 1, func(p *post) bool {
 			return p.hook == event.OnPlay && p.json["protocol"] == protocol && p.json["params"] == "by="+protocol
 		})
+	}
+}
+
+// awaitMoving waits until n players show pictures that move, and decode sound.
+func (b *browser) awaitMoving(n int) (last map[string]videoState) {
+	b.t.Helper()
+	begin := map[string]videoState{}
+	done := map[string]bool{}
+	for deadline := time.Now().Add(patience); len(done) < n; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("no moving picture after %v: %+v", patience, last)
+		}
+		last = b.state()
+		for protocol, v := range last {
+			if len(v.Errors) > 0 {
+				b.t.Fatalf("%s: %v", protocol, v.Errors)
+			}
+			first, ok := begin[protocol]
+			switch {
+			case v.Colours < 20: // of about 120 in the test picture
+			case !ok:
+				begin[protocol] = v
+			case v.Frames >= first.Frames+20 && v.Time > first.Time+0.5 && v.Audio > first.Audio && v.Width == 320:
+				done[protocol] = true
+			}
+		}
+	}
+	return last
+}
+
+// playerPage serves the page of the tests from elsewhere than the media.
+func playerPage(t *testing.T) (url string) {
+	t.Helper()
+	dir := filepath.Join("testdata", "browser")
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, filepath.Join(dir, "index.html")) })
+	for name, file := range map[string]string{"mpegts.js": "mpegts.js/dist/mpegts.js", "hls.js": "hls.js/dist/hls.js"} {
+		script := filepath.Join(dir, "node_modules", filepath.FromSlash(file))
+		if _, err := os.Stat(script); err != nil {
+			t.Fatal(name, " is missing, make test-deps installs it: ", err)
+		}
+		mux.HandleFunc("/"+name, func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, script) })
+	}
+	page := httptest.NewServer(mux)
+	t.Cleanup(page.Close)
+	return page.URL
+}
+
+// TestBrowserHLS: Chromium with hls.js plays both variants of HLS; on_play comes once for each, although it keeps asking.
+func TestBrowserHLS(t *testing.T) {
+	t.Parallel()
+	s, r := serve(t, "protocol.enable_hls", "1", "protocol.enable_hls_fmp4", "1", "hls.segDur", "1")
+	live(t, s.rtmpURL("web"))
+	b := newBrowser(t, playerPage(t))
+	lists := map[string]string{"hls": "hls.m3u8", "hls.fmp4": "hls.fmp4.m3u8"}
+	for schema, list := range lists {
+		b.eval(fmt.Sprintf("startHLS(%q, %q)", schema, s.hlsURL("web?by="+schema, list)))
+	}
+	b.awaitMoving(len(lists))
+	plays := map[string]int{}
+	for _, p := range r.accepted("web") {
+		if p.hook == event.OnPlay {
+			plays[p.body.Schema]++
+		}
+	}
+	if plays["hls"] != 1 || plays["hls.fmp4"] != 1 || len(plays) != 2 {
+		t.Errorf("on_play came %v times\n%s", plays, r.transcript())
 	}
 }
 
