@@ -212,6 +212,29 @@ func TestUnimplemented(t *testing.T) {
 	}
 }
 
+// TestMediaRoot: without a file media lies below the state directory, unless something else is said.
+func TestMediaRoot(t *testing.T) {
+	for _, tt := range []struct {
+		path      string
+		env       []string
+		hls, want string
+	}{
+		{"", nil, "./data/www", "./data/www"},
+		{"", []string{"HOOKLINE_SERVER_STATE_DIR=/x/"}, "/x/www", "/x/www"},
+		{"", []string{"HOOKLINE_SERVER_STATE_DIR=/x", "HOOKLINE_PROTOCOL_HLS_SAVE_PATH=/y"}, "/y", "/x/www"},
+		{write(t, ""), []string{"HOOKLINE_SERVER_STATE_DIR=/x"}, "./www", "./www"},
+	} {
+		c, err := Load(tt.path, tt.env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown, _ := c.Get("protocol.hls_save_path")
+		if c.Protocol.HLSSavePath != tt.hls || shown != tt.hls || c.Protocol.MP4SavePath != tt.want {
+			t.Errorf("%v: %+v, shown %q", tt.env, c.Protocol, shown)
+		}
+	}
+}
+
 func TestEnvironment(t *testing.T) {
 	path := write(t, "[hook]\nretry=5\n[ffmpeg]\ncmd_HD=x\n[my]\nown-key=1\n[rtp_proxy]\nport_range=40000-41000\n")
 	tests := []struct{ env, key, want string }{

@@ -179,7 +179,9 @@ func (s *Server) servePlaylist(w http.ResponseWriter, r *http.Request, cfg *Conf
 		return
 	}
 	g := s.find(t.name.Key(), t.variant)
-	if g == nil {
+	if g == nil { // its recording was ended, and its files are gone
+		s.drop(v)
+		v.close()
 		http.Error(w, "no such stream", http.StatusNotFound)
 		return
 	}

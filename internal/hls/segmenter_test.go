@@ -476,6 +476,50 @@ func TestReconfigure(t *testing.T) {
 	})
 }
 
+// TestByAPI: a recording that the API starts is as one that the options ask for, may have a root of its own, and can be
+// stopped and started again.
+func TestByAPI(t *testing.T) {
+	run(t, nil, func(s *stage) {
+		s.opts.EnableHLS, s.opts.EnableHLSFMP4 = false, false
+		x := s.publish("live/cam")
+		x.send(2)
+		if files := s.files(); len(files) > 0 {
+			t.Errorf("%q", files)
+		}
+		name := fact.Stream{Vhost: fact.DefaultVhost, App: "live", Stream: "cam"}
+		if err := s.hub.StartRecord(name, TS, filepath.Join(s.root, "own"), 0); err != nil {
+			t.Fatal(err)
+		}
+		x.send(3)
+		if p := parse(t, s.read("own/live/cam/hls.m3u8")); len(p.segments) != 3 { // the group that was there comes first
+			t.Errorf("%+v", p)
+		}
+		c := &client{s: s, ip: "10.0.0.1", keep: true}
+		c.want(200, watched)
+		over, err := s.hub.StopRecord(name, TS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-over
+		if p := parse(t, c.want(200, watched).Body.String()); !p.ended {
+			t.Errorf("%+v", p)
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		c.want(404, watched)
+		if files := s.files(); len(files) > 0 || s.readers(TS) > 0 {
+			t.Errorf("left: %q, %d readers", files, s.readers(TS))
+		}
+		if err := s.hub.StartRecord(name, TS, "", 0); err != nil {
+			t.Fatal(err)
+		}
+		x.send(3)
+		if p := parse(t, c.want(200, watched).Body.String()); p.ended || !s.has("live/cam/hls.m3u8") {
+			t.Errorf("%+v, %q", p, s.files())
+		}
+	})
+}
+
 // TestStop: a stop ends lists, reports the last segment and removes the files.
 func TestStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

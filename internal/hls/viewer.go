@@ -110,7 +110,11 @@ func (s *Server) remember(v *viewer, most int) bool {
 	if s.closed || len(s.viewers) >= len(v.ids)*most {
 		return false
 	}
-	for _, id := range v.ids {
+	ids := v.ids[:]
+	if v.refusal != nil {
+		ids = ids[:2] // others behind its address may watch
+	}
+	for _, id := range ids {
 		s.viewers[id] = v
 	}
 	if s.sweeper == nil {
@@ -119,13 +123,13 @@ func (s *Server) remember(v *viewer, most int) bool {
 	return true
 }
 
-// stand makes v the one that its address means; there may be several behind it.
+// stand makes v the one that its address means: of several behind it the one that asked last, so that it is there as long
+// as one of them is.
 func (s *Server) stand(v *viewer) {
-	id := v.ids[len(v.ids)-1]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.viewers[id] == nil && s.viewers[v.ids[0]] == v {
-		s.viewers[id] = v
+	if s.viewers[v.ids[0]] == v {
+		s.viewers[v.ids[2]] = v
 	}
 }
 

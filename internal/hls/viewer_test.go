@@ -176,6 +176,29 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestOneAddress: players without cookies behind one address get segments as long as one of them watches, whoever is
+// refused or leaves meanwhile.
+func TestOneAddress(t *testing.T) {
+	run(t, nil, func(s *stage) {
+		s.publish("live/cam").send(2)
+		a, b, c := &client{s: s, ip: "10.0.0.1", agent: "a"}, &client{s: s, ip: "10.0.0.1", agent: "b"}, &client{s: s, ip: "10.0.0.1", agent: "c"}
+		segment := "/live/cam/" + s.segments(".ts")[0].FileName
+		a.want(200, watched)
+		b.want(200, watched)
+		s.refuse = "no"
+		c.want(401, watched)
+		a.want(200, segment)
+		for range 7 { // b leaves
+			time.Sleep(10 * time.Second)
+			a.want(200, watched)
+			a.want(200, segment)
+		}
+		if n := s.readers(TS); n != 1 {
+			t.Errorf("%d readers", n)
+		}
+	})
+}
+
 // TestWait: who asks before there is a playlist gets it when it is there, or 404.
 func TestWait(t *testing.T) {
 	run(t, nil, func(s *stage) {
