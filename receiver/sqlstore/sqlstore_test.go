@@ -13,9 +13,19 @@ import (
 	"github.com/hookline/hookline/receiver/storetest"
 )
 
+func dsn(file string) string {
+	return "file:" + file + "?_pragma=busy_timeout(60000)&_pragma=journal_mode(wal)"
+}
+
 func open(t *testing.T, dir string) *storetest.Harness {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "test.db")+"?_pragma=busy_timeout(60000)&_pragma=journal_mode(wal)")
+	return openFile(t, filepath.Join(dir, "test.db"))
+}
+
+func openFile(t *testing.T, file string) *storetest.Harness {
+	t.Helper()
+	dir := filepath.Dir(file)
+	db, err := sql.Open("sqlite", dsn(file))
 	if err != nil {
 		t.Fatal(err)
 	}
