@@ -361,9 +361,9 @@ func TestExpireDuringABatch(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		got := r.recv.seqs(key("a"))
-		want := []int{1, 2, 3, 4, 5, -8, 9, 10, 11, 12}
-		if !slices.Equal(got, want) && !slices.Equal(got, []int{1, -8, 9, 10, 11, 12}) {
-			t.Errorf("accepted %v, want %v", got, want)
+		first := slices.Index(got, -8) // the batch under way has what was durable when it began, at most 5
+		if want := append(upTo(max(first, 0)), -8, 9, 10, 11, 12); first < 1 || first > 5 || !slices.Equal(got, want) {
+			t.Errorf("accepted %v", got)
 		}
 		if st := r.ep.Stats(); st.Floor != st.Tail || st.Held != 0 || st.Lanes != 0 {
 			t.Errorf("%+v", st)
