@@ -287,8 +287,9 @@ func (l *listener) control(op opcode, payload []byte) error {
 			return err
 		}
 		return errClosed
+	default: // a pong
+		return nil
 	}
-	return nil
 }
 
 // validClose says whether a client may send the status (section 7.4).

@@ -92,6 +92,7 @@ func (c *wsClient) end() (data []byte, status int, reason string) {
 			data = append(data, payload...)
 		case opClose:
 			return data, int(binary.BigEndian.Uint16(payload)), string(payload[2:])
+		default: // a ping
 		}
 	}
 }

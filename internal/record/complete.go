@@ -211,7 +211,7 @@ func (r *Recorder) recoverFile(cfg *Config, n *note) *fact.Recorded {
 
 // trim cuts off the last fragment when it is not whole: players would complain.
 func trim(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // a file that we wrote
 	if err != nil {
 		return fmt.Errorf("record: %w", err)
 	}

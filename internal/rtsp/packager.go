@@ -53,9 +53,11 @@ func newPackager(p stream.Program, videoMTU, audioMTU int) *packager {
 func (k *packager) learn(p stream.Program) {
 	for i, t := range p.Tracks {
 		if i == len(k.tracks) {
+			// The start of RTP's counters is random so that streams differ (RFC 3550 section 5.1); it is no secret.
+			n := rand.Uint64() //nolint:gosec // see above
 			cfg := rtp.EncoderConfig{
-				PT: rtp.PayloadType(t, firstPT+uint8(i)), SSRC: rand.Uint32(), Seq: uint16(rand.Uint32()),
-				Base: rand.Uint32(), Channel: uint8(2 * i), MTU: k.mtu[t.Codec.Kind()],
+				PT: rtp.PayloadType(t, firstPT+uint8(i)), SSRC: uint32(n), Seq: uint16(n >> 48),
+				Base: uint32(n >> 16), Channel: uint8(2 * i), MTU: k.mtu[t.Codec.Kind()],
 			}
 			enc, err := rtp.NewEncoder(t, cfg)
 			if err != nil {

@@ -327,7 +327,6 @@ type screen struct {
 func (c *screen) Write(ctx context.Context, blocks net.Buffers) (n int64, err error) {
 	switch {
 	case c.v.paused.Load():
-		blocks = nil
 		if !c.v.udp() {
 			n, err = c.s.out.Write(ctx, nil) // what is left over belongs to a packet that was begun
 		}
