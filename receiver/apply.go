@@ -179,7 +179,9 @@ func (r *Receiver) committed(k Key, e *Event, s *step) {
 // fetch reads what is missing from the sender and handles it. What can't be had stays missing: the update that follows
 // tells it as a gap. An error is that of a handler or the store.
 func (r *Receiver) fetch(ctx context.Context, k Key, e *Event, missed Range) error {
-	list, err := r.fetcher.Fetch(ctx, k.Stream, missed)
+	patience, cancel := context.WithTimeout(ctx, r.timeout/2) // the event that follows needs the rest
+	defer cancel()
+	list, err := r.fetcher.Fetch(patience, k.Stream, missed)
 	if err != nil {
 		r.log.Warn("missing events could not be fetched", "stream", k.Stream, "error", err)
 		return nil

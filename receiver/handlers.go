@@ -21,6 +21,8 @@ type Event struct {
 	// Verdict is what the state machine says of the event; the state that [Receiver.Publication] shows is still that before
 	// the event.
 	Verdict Verdict
+
+	body any // decoded for the state machine
 }
 
 // Gap is a run of events that did not come in order.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -219,6 +220,50 @@ func TestFetchFindsLess(t *testing.T) {
 		e := reg(log, "live/a", 5)
 		accepted(t, s, e[0], e[4])
 		j.want(t, c.want...)
+	}
+}
+
+// stuck never answers.
+type stuck struct{}
+
+func (stuck) Fetch(ctx context.Context, _ string, _ receiver.Range) ([]*receiver.Event, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestStuckFetcher: a sender whose API hangs does not hold its stream up.
+func TestStuckFetcher(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, s, j := setup(t, receiver.WithFetcher(stuck{}))
+		e := reg(s, "live/a", 3)
+		accepted(t, s, e[0], e[2])
+		j.want(t, "1", "gap missed 2-2 of 2-2", "3")
+	})
+}
+
+// brokenStore panics after the handler.
+type brokenStore struct{ receiver.Store }
+
+func (b brokenStore) Update(ctx context.Context, k receiver.Key, f func(context.Context, receiver.Mark) (receiver.Mark, error)) error {
+	return b.Store.Update(ctx, k, func(ctx context.Context, m receiver.Mark) (receiver.Mark, error) {
+		if next, err := f(ctx, m); err != nil {
+			return next, err
+		}
+		panic("store")
+	})
+}
+
+func TestStorePanics(t *testing.T) {
+	r, s, j := setup(t, receiver.WithStore(brokenStore{receiver.NewMemory()}))
+	e := s.Register("live/a", "rtmp")
+	for range 2 { // the second finds its turn free
+		if a := s.Send(e); a.Status != http.StatusInternalServerError {
+			t.Errorf("status %d", a.Status)
+		}
+	}
+	j.want(t)
+	if st := r.Stats(); st.Panics != 2 || st.Handled != 0 {
+		t.Errorf("%+v", st)
 	}
 }
 

@@ -94,7 +94,11 @@ func (r *Receiver) handle(w http.ResponseWriter, req *http.Request, events []*Ev
 	defer context.AfterFunc(r.base, cancel)()
 	var answer any = success()
 	for _, e := range events {
-		a, err := r.dispatch(ctx, e)
+		var a any
+		err := guard(func() (err error) { // handlers are guarded by themselves; this is for the store and its commit
+			a, err = r.dispatch(ctx, e)
+			return err
+		})
 		if err != nil {
 			r.fail(w, e, err)
 			return

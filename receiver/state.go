@@ -103,6 +103,19 @@ func (p *Publication) off() Verdict {
 	return Impossible
 }
 
+// decoded returns the body for the state machine, which looks at it before and after the commit. It is not what the
+// handler gets, who may change that.
+func decoded[T any](e *Event) (*T, error) {
+	if b, ok := e.body.(*T); ok {
+		return b, nil
+	}
+	b, err := bodyOf[T](e.Body)
+	if err == nil {
+		e.body = b
+	}
+	return b, err
+}
+
 // follow changes p as the event says. Where there is no transition p takes what the event says is true now.
 func (p *Publication) follow(e *Event) Verdict {
 	if e.Late {
@@ -126,7 +139,7 @@ func (p *Publication) follow(e *Event) Verdict {
 }
 
 func (p *Publication) changed(e *Event) Verdict {
-	b, err := bodyOf[StreamChanged](e.Body)
+	b, err := decoded[StreamChanged](e)
 	if err != nil {
 		return p.off()
 	}
@@ -159,7 +172,7 @@ func (p *Publication) changed(e *Event) Verdict {
 }
 
 func (p *Publication) end(e *Event) Verdict {
-	b, err := bodyOf[PublicationEnded](e.Body)
+	b, err := decoded[PublicationEnded](e)
 	if err != nil {
 		return p.off()
 	}
@@ -178,7 +191,7 @@ func (p *Publication) end(e *Event) Verdict {
 func (p *Publication) add(e *Event) (player bool) {
 	switch e.Type {
 	case event.OnFlowReport:
-		b, err := bodyOf[FlowReport](e.Body)
+		b, err := decoded[FlowReport](e)
 		if err != nil {
 			return false
 		}
@@ -190,7 +203,7 @@ func (p *Publication) add(e *Event) (player bool) {
 		p.ViewBytes += b.TotalBytes
 		return true
 	case event.OnRecordMP4, event.OnRecordTS:
-		b, err := bodyOf[Record](e.Body)
+		b, err := decoded[Record](e)
 		if err != nil {
 			return false
 		}

@@ -57,6 +57,6 @@ func main() {
 		log.Fatal(err)
 	}
 	defer db.Close()
-	srv := &http.Server{Addr: "127.0.0.1:9000", Handler: kit, ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Addr: "127.0.0.1:9000", Handler: kit, ReadTimeout: 10 * time.Second}
 	log.Print(srv.ListenAndServe())
 }
