@@ -44,7 +44,7 @@ func variable(key string) string {
 // quick are settings that make failures show, and heal, soon.
 func quick() settings {
 	return settings{
-		"general.listen_ip": "127.0.0.1", "rtmp.port": auto, "http.port": auto, "rtsp.port": auto, "protocol.enable_hls": "0",
+		"general.listen_ip": "127.0.0.1", "rtmp.port": auto, "http.port": auto, "rtsp.port": auto, "rtsp.sslport": "0", "protocol.enable_hls": "0",
 		"general.mediaServerId": "e2e", "general.flowThreshold": "0", "api.secret": "e2e-secret",
 		"hook.alive_interval": "3600", "hook.retry_delay": "0.1",
 		"delivery.backoff_min_ms": "50", "delivery.backoff_max_ms": "400", "journal.min_free_mb": "0",

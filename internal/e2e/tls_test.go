@@ -157,6 +157,38 @@ func publishOver(t *testing.T, trust *tls.Config, url string) *publisher {
 	return p
 }
 
+var upRTSPS = regexp.MustCompile(`msg="hookline is up".* rtsps=(\S+) `)
+
+// TestRTSPS: ffmpeg publishes and plays RTSP over TLS, and the hooks say so.
+func TestRTSPS(t *testing.T) {
+	t.Parallel()
+	file, _ := certificate(t)
+	s, r := serve(t, "tls.certificates", file, "rtmp.sslport", "0", "http.sslport", "0", "rtsp.sslport", auto)
+	m := s.log.await(upRTSPS, s.gone)
+	if m == nil {
+		t.Fatalf("the server did not come up:\n%s", s.log)
+	}
+	url := "rtsps://" + m[1] + "/live/tls"
+	in := encode(t, "in.mkv", "3", picture(), tone(), h264("-bf 0"), []string{"-c:a", "aac"})
+	player := runTool(t, "ffmpeg", "-v", "error", "-nostdin", "-rtsp_transport", "tcp", "-i", url, "-f", "null", "-")
+	r.await("the player", 1, func(p *post) bool { return p.hook == event.OnStreamNotFound })
+	if err := runTool(t, "ffmpeg", "-v", "error", "-nostdin", "-re", "-i", in, "-c", "copy", "-f", "rtsp", "-rtsp_transport", "tcp", url+"?a=1").wait(); err != nil {
+		t.Error(err)
+	}
+	_ = player.output()
+	asked := r.await("on_publish", 1, func(p *post) bool { return p.hook == event.OnPublish })[0]
+	if asked.json["protocol"] != "rtsps" || asked.json["schema"] != "rtsp" || asked.json["originTypeStr"] != "rtsp_push" || asked.body.Params != "a=1" {
+		t.Error(asked.json)
+	}
+	play := r.await("on_play", 1, func(p *post) bool { return p.hook == event.OnPlay })[0]
+	if play.json["protocol"] != "rtsps" || play.json["schema"] != "rtsp" {
+		t.Error(play.json)
+	}
+	r.accept(event.OnPublicationEnded, "tls")
+	r.accept(event.OnFlowReport, "tls", ofPlayer)
+	r.expectStory("tls", "register", "publisher", "unregister", "publication_ended unpublish", "player")
+}
+
 // TestNoCertificate: the ports of a file without a certificate are said to be off, and the server runs; a certificate
 // that can't be read keeps it from starting; one of its own is made where that is wanted.
 func TestNoCertificate(t *testing.T) {
@@ -169,7 +201,7 @@ func TestNoCertificate(t *testing.T) {
 	if rtmps, https := s.secure(); rtmps != `""` || https != `""` {
 		t.Errorf("rtmps=%s https=%s", rtmps, https)
 	}
-	if !strings.Contains(s.log.String(), "no certificate: HTTPS and RTMPS are off") {
+	if !strings.Contains(s.log.String(), "no certificate: HTTPS, RTMPS and RTSPS are off") {
 		t.Error("it does not say so:\n", s.log)
 	}
 	s.stop()
