@@ -87,7 +87,9 @@ func frameSize(b []byte) (header, size int) {
 	case b[1] == 126 && len(b) >= 4:
 		return 4, int(binary.BigEndian.Uint16(b[2:]))
 	case b[1] == 127 && len(b) >= maxFrameHeader:
-		return maxFrameHeader, int(binary.BigEndian.Uint64(b[2:]))
+		if n := binary.BigEndian.Uint64(b[2:]); n <= uint64(len(b)) {
+			return maxFrameHeader, int(n)
+		}
 	}
 	return 0, 0
 }

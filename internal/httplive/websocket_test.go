@@ -460,6 +460,7 @@ func TestConfigures(t *testing.T) {
 func FuzzStartAt(f *testing.F) {
 	f.Add([]byte("FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00\x08\x00\x00\x02\x00\x00\x01\x00\x00\x00\x00\xaf\x01\x00\x00\x00\x0d"), false)
 	f.Add([]byte{0x82, 17, 8, 0, 0, 2, 0, 0, 1, 0, 0, 0, 0, 0xaf, 1, 0, 0, 0, 13}, true)
+	f.Add([]byte("0\x7f\xff0000000"), true) // a length that no int holds
 	f.Fuzz(func(t *testing.T, block []byte, ws bool) {
 		var got []byte
 		s := &startAt{out: sink(func(b net.Buffers) {
