@@ -73,16 +73,19 @@ func (r *Recorder) whole(cfg *Config, f *file) error {
 	if err := f.sync(); err != nil || cfg.Fragmented || f.reason != "" {
 		return err
 	}
-	if _, inFront := f.index.Finish(); cfg.FastStart && !inFront {
-		if err := f.copyFront(f.note.copied()); err != nil {
-			return err
-		}
-		if err := os.Rename(f.note.copied(), f.note.temporary()); err != nil {
-			return fmt.Errorf("record: %w", err)
-		}
-		return nil
+	if !cfg.FastStart {
+		return f.finish()
 	}
-	return f.finish()
+	if _, inFront := f.index.Finish(); inFront {
+		return f.finish()
+	}
+	if err := f.copyFront(f.note.copied()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.note.copied(), f.note.temporary()); err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	return nil
 }
 
 // name gives the hidden file its final name. It may be repeated after a crash at any step.

@@ -31,7 +31,6 @@ type publication struct {
 	key       string
 	bytes     atomic.Uint64
 	wg        sync.WaitGroup // of the goroutines that read UDP
-	broken    atomic.Pointer[error]
 
 	mu        sync.Mutex // guards what follows: packets of UDP come in goroutines of their own
 	line      rtp.Timeline
@@ -249,7 +248,6 @@ func (p *publication) receive(t *ingest, conn *net.UDPConn, control bool) {
 		}
 		p.mu.Unlock()
 		if err != nil {
-			p.broken.CompareAndSwap(nil, &err)
 			p.s.end(fact.EndKicked)
 			return
 		}
