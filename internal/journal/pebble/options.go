@@ -53,12 +53,23 @@ func (j *Journal) options() *pebbledb.Options {
 				"available_bytes", info.AvailBytes, "total_bytes", info.TotalBytes)
 		},
 	}
+	o.Experimental.SpanPolicyFunc = tableLimits
 	o.CompactionConcurrencyRange = func() (int, int) { return 1, 1 }
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = 16 << 10
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return block.SnappyCompression }
 	}
 	return o
+}
+
+// tableLimits makes Pebble end a table where the first byte of the keys changes, so that none has records and index
+// entries. Records come in the order of their positions: their tables overlap no older ones and are not merged with
+// them. What is merged again and again is the index only, a tenth of the bytes.
+func tableLimits(start []byte) (policy pebbledb.SpanPolicy, end []byte, err error) {
+	if len(start) == 0 || start[0] == 0xFF {
+		return policy, nil, nil
+	}
+	return policy, []byte{start[0] + 1}, nil
 }
 
 // pebbleLogger passes Pebble's log on and survives its Fatalf.
