@@ -257,7 +257,8 @@ func (e *env) carry(ctx context.Context, pid int, viewersOf *child, viewers int)
 
 // window measures what a process uses for some time, which is longer when that is too little to be told from nothing.
 func (e *env) window(ctx context.Context, pid, viewers int) (out carried, err error) {
-	const longest = 20 // times as long
+	const longest = 20                   // times as long
+	const enough = 30 * time.Millisecond // of CPU
 	if err := pause(ctx, e.settle); err != nil {
 		return out, err
 	}
@@ -279,7 +280,7 @@ func (e *env) window(ctx context.Context, pid, viewers int) (out carried, err er
 			return out, err
 		}
 		out = carried{usage: now.less(before), took: time.Since(start)}
-		if out.cpu >= 3*tick {
+		if out.cpu >= enough {
 			now, err := usageOf(viewers)
 			got := now.less(theirs)
 			out.viewers, out.bytes = got.cpu, got.read // not every server writes by write(2), which is counted

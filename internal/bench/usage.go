@@ -13,8 +13,8 @@ import (
 // ErrNoProc says that this system does not tell what a process uses.
 var ErrNoProc = errors.New("only Linux says in /proc what a process uses")
 
-// tick is the unit of the times in /proc/PID/stat: USER_HZ is 100 on every architecture that Go knows.
-const tick = 10 * time.Millisecond
+// restful is what a server at rest may use of the processor while it is watched.
+const restful = 10 * time.Millisecond
 
 // usage is what a process has used since its start (proc(5)).
 type usage struct {
@@ -25,22 +25,8 @@ type usage struct {
 }
 
 func usageOf(pid int) (u usage, err error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return u, fmt.Errorf("%w: %w", ErrNoProc, err)
-	}
-	// The name, in parentheses, may have anything in it. utime and stime are the fields 14 and 15 of all.
-	const utime, stime = 14 - 3, 15 - 3
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) <= stime {
-		return u, fmt.Errorf("%w: %q", ErrNoProc, stat)
-	}
-	for _, f := range [][]byte{fields[utime], fields[stime]} {
-		n, err := strconv.ParseInt(string(f), 10, 64)
-		if err != nil {
-			return u, fmt.Errorf("%w: %w", ErrNoProc, err)
-		}
-		u.cpu += time.Duration(n) * tick
+	if u.cpu, err = cpuOf(pid); err != nil {
+		return u, err
 	}
 	if u.bytes, err = procField(pid, "io", "wchar:"); err != nil {
 		return u, err
@@ -96,7 +82,7 @@ func rssIdle(ctx context.Context, e *env) ([]Result, error) {
 	}}, nil
 }
 
-// rssAtRest waits until the process has used at most one tick in the given time and returns its resident memory and
+// rssAtRest waits until the process has used nearly nothing in the given time and returns its resident memory and
 // the part of it that no file backs, in bytes.
 func rssAtRest(ctx context.Context, pid int, rest time.Duration) (size, anon float64, err error) {
 	limited, cancel := context.WithTimeout(ctx, idleLimit)
@@ -113,7 +99,7 @@ func rssAtRest(ctx context.Context, pid int, rest time.Duration) (size, anon flo
 		if err != nil {
 			return 0, 0, err
 		}
-		if after.less(before).cpu <= tick {
+		if after.less(before).cpu <= restful {
 			break
 		}
 	}
