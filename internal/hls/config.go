@@ -49,6 +49,9 @@ type Config struct {
 	SessionID func() string
 	// Address returns where a request comes from. Default: its RemoteAddr.
 	Address func(r *http.Request) (ip string, port int)
+	// Absent answers for a playlist whose stream is not there, to somebody who may have it, and says whether it did: with
+	// the file of a recording that was kept. Default: nobody does.
+	Absent func(w http.ResponseWriter, r *http.Request) bool
 	// Logger gets one line a thing that happened. Default slog.Default().
 	Logger *slog.Logger
 }

@@ -81,7 +81,7 @@ func (s *Server) parse(r *http.Request) (t target, ok bool) {
 	}
 	t.name = fact.Stream{Vhost: fact.DefaultVhost, App: app, Stream: id}
 	if cfg.Vhosts {
-		t.name.Vhost = vhostOf(r)
+		t.name.Vhost = VhostOf(r)
 	}
 	t.dir = "/" + app + "/" + id + "/"
 	t.rest = strings.TrimPrefix(p, t.dir)
@@ -117,8 +117,8 @@ func fileOf(p string, cfg *Config) (dir string, variants []string, list bool) {
 	return m[1] + "/", variants, false
 }
 
-// vhostOf is the virtual host of a request, as in ZLMediaKit.
-func vhostOf(r *http.Request) string {
+// VhostOf is the virtual host of a request, as in ZLMediaKit.
+func VhostOf(r *http.Request) string {
 	if q, err := url.ParseQuery(r.URL.RawQuery); err == nil && q.Get("vhost") != "" {
 		return q.Get("vhost")
 	}
@@ -174,6 +174,9 @@ const playlistType = "application/vnd.apple.mpegurl"
 // servePlaylist serves a playlist, from memory unless it is that of an hour, to a viewer that it knows or lets in.
 func (s *Server) servePlaylist(w http.ResponseWriter, r *http.Request, cfg *Config, t *target) {
 	v, err := s.admit(w, r, cfg, t)
+	if errors.Is(err, stream.ErrNotFound) && cfg.Absent != nil && cfg.Absent(w, r) {
+		return
+	}
 	if err != nil {
 		refuse(w, err)
 		return
@@ -229,18 +232,59 @@ func identity(r *http.Request, ip string, t *target) string {
 func cookieID(value string, t *target) string { return t.key() + "\x00c" + value }
 func place(ip string, t *target) string       { return t.key() + "\x00a" + ip }
 
-// admit returns the viewer of a request for a playlist. A new one is asked for, and waits for its stream.
+// admission is a viewer that is being let in. The fields are written before done is closed.
+type admission struct {
+	done chan struct{}
+	v    *viewer
+	err  error
+	left bool // the client did not wait for the answer
+}
+
+// admit returns the viewer of a request for a playlist. A new one is asked for, and waits for its stream: once, however
+// many requests it sends meanwhile.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, cfg *Config, t *target) (*viewer, error) {
-	ip, port := cfg.Address(r)
+	ip, _ := cfg.Address(r)
 	id := identity(r, ip, t)
-	if v := s.recall(r, t, id); v != nil {
-		s.stand(v)
-		return v, v.refusal
+	for {
+		if v := s.recall(r, t, id); v != nil {
+			s.stand(v)
+			return v, v.refusal
+		}
+		s.mu.Lock()
+		a := s.admitting[id]
+		first := a == nil
+		if first {
+			a = &admission{done: make(chan struct{})}
+			s.admitting[id] = a
+		}
+		s.mu.Unlock()
+		if first {
+			a.v, a.err = s.letIn(w, r, cfg, t, id)
+			a.left = r.Context().Err() != nil
+			s.mu.Lock()
+			delete(s.admitting, id)
+			s.mu.Unlock()
+			close(a.done)
+			return a.v, a.err
+		}
+		select {
+		case <-a.done:
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+		if !a.left {
+			return a.v, a.err
+		}
 	}
+}
+
+// letIn asks for a new viewer.
+func (s *Server) letIn(w http.ResponseWriter, r *http.Request, cfg *Config, t *target, id string) (*viewer, error) {
 	v := &viewer{srv: s, seen: time.Now()}
 	var secret [16]byte
 	_, _ = rand.Read(secret[:]) // never fails since Go 1.24
 	cookie := hex.EncodeToString(secret[:])
+	ip, port := cfg.Address(r)
 	v.ids = [3]string{cookieID(cookie, t), id, place(ip, t)}
 	if s.full(cfg.MaxViewers) {
 		return nil, stream.ErrStopping
@@ -269,8 +313,10 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, cfg *Config, t *t
 func (s *Server) recall(r *http.Request, t *target, id string) *viewer {
 	now := time.Now()
 	var v *viewer
-	if c, err := r.Cookie(cookieName); err == nil {
-		v = s.known(cookieID(c.Value, t), now)
+	for _, c := range r.CookiesNamed(cookieName) { // there may be those of other directories, too
+		if v = s.known(cookieID(c.Value, t), now); v != nil {
+			break
+		}
 	}
 	if v == nil {
 		v = s.known(id, now)
@@ -333,7 +379,7 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, cfg *Config, 
 // whoever watches this stream from the same address.
 func (s *Server) viewerOf(r *http.Request, cfg *Config, t *target) *viewer {
 	now := time.Now()
-	if c, err := r.Cookie(cookieName); err == nil {
+	for _, c := range r.CookiesNamed(cookieName) {
 		if v := s.known(cookieID(c.Value, t), now); v != nil && v.refusal == nil {
 			return v
 		}

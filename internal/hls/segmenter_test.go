@@ -504,6 +504,10 @@ func TestByAPI(t *testing.T) {
 		if p := parse(t, c.want(200, watched).Body.String()); !p.ended {
 			t.Errorf("%+v", p)
 		}
+		gone := of[*fact.Unregistered](s)
+		if len(gone) != 1 || gone[0].Schema != TS {
+			t.Errorf("%+v", gone)
+		}
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
 		c.want(404, watched)
@@ -516,6 +520,25 @@ func TestByAPI(t *testing.T) {
 		x.send(3)
 		if p := parse(t, c.want(200, watched).Body.String()); p.ended || !s.has("live/cam/hls.m3u8") {
 			t.Errorf("%+v, %q", p, s.files())
+		}
+	})
+}
+
+// TestOnlyHLS: a stream of which nothing but HLS is made registers, is watched and ends.
+func TestOnlyHLS(t *testing.T) {
+	run(t, nil, func(s *stage) {
+		s.opts.EnableRTMP, s.opts.EnableHLSFMP4 = false, false
+		x := s.publish("live/cam")
+		x.send(3)
+		c := &client{s: s, ip: "10.0.0.1", keep: true}
+		c.want(200, watched)
+		if n := s.readers(TS); n != 1 {
+			t.Errorf("%d readers", n)
+		}
+		x.end()
+		ended := of[*fact.PublicationEnded](s)
+		if len(of[*fact.Registered](s)) != 1 || len(of[*fact.Unregistered](s)) != 1 || len(ended) != 1 || !slices.Equal(ended[0].Schemas, []string{TS}) {
+			t.Errorf("%+v", ended)
 		}
 	})
 }

@@ -29,12 +29,13 @@ type Server struct {
 	claims sync.Mutex               // guards owners
 	owners map[string]chan struct{} // by directory and variant: closed when the next may begin there
 
-	mu      sync.Mutex // guards what follows
-	closed  bool
-	live    map[string]*segmenter // by key and variant: those that have a playlist
-	retired map[*segmenter]*retirement
-	viewers map[string]*viewer // by identity
-	sweeper *time.Timer
+	mu        sync.Mutex // guards what follows
+	closed    bool
+	live      map[string]*segmenter // by key and variant: those that have a playlist
+	retired   map[*segmenter]*retirement
+	viewers   map[string]*viewer    // by identity
+	admitting map[string]*admission // who is being let in, by identity
+	sweeper   *time.Timer
 }
 
 // retirement is what is left to do for a segmenter that has ended.
@@ -45,7 +46,10 @@ type retirement struct {
 
 // New returns a server. SetHub must be called before anything is served.
 func New(cfg Config) *Server {
-	s := &Server{owners: map[string]chan struct{}{}, live: map[string]*segmenter{}, retired: map[*segmenter]*retirement{}, viewers: map[string]*viewer{}}
+	s := &Server{
+		owners: map[string]chan struct{}{}, live: map[string]*segmenter{}, retired: map[*segmenter]*retirement{},
+		viewers: map[string]*viewer{}, admitting: map[string]*admission{},
+	}
 	s.Reconfigure(cfg)
 	return s
 }

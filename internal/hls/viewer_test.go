@@ -1,9 +1,11 @@
 package hls
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,6 +68,44 @@ func TestViewer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOnce: requests of one viewer that come at the same time, and wait for the stream or a decision, ask once.
+func TestOnce(t *testing.T) {
+	run(t, nil, func(s *stage) {
+		var done sync.WaitGroup
+		for range 5 {
+			done.Go(func() { (&client{s: s, ip: "10.0.0.1", agent: "a"}).want(200, watched) })
+		}
+		done.Go(func() { (&client{s: s, ip: "10.0.0.2", agent: "a"}).want(200, watched) })
+		synctest.Wait()
+		s.publish("live/cam").send(2)
+		done.Wait()
+		if n := s.readers(TS); n != 2 || s.plays != 2 {
+			t.Errorf("%d readers, asked %d times", n, s.plays)
+		}
+		// What nobody publishes is waited for together.
+		begun := time.Now()
+		for range 3 {
+			done.Go(func() { (&client{s: s, ip: "10.0.0.1"}).want(404, "/live/none/hls.m3u8") })
+		}
+		done.Wait()
+		if d := time.Since(begun); d != 15*time.Second || s.plays != 3 {
+			t.Errorf("after %v, asked %d times", d, s.plays)
+		}
+		// One that leaves leaves the others with their question.
+		ctx, leave := context.WithCancel(s.t.Context())
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/live/late/hls.m3u8", nil)
+		r.RemoteAddr = "10.0.0.1:1"
+		done.Go(func() { s.srv.ServeHTTP(httptest.NewRecorder(), r) })
+		synctest.Wait()
+		done.Go(func() { (&client{s: s, ip: "10.0.0.1"}).want(200, "/live/late/hls.m3u8") })
+		synctest.Wait()
+		leave()
+		synctest.Wait()
+		s.publish("live/late").send(2)
+		done.Wait()
+	})
 }
 
 // TestManyBehindOneAddress: parameters, programs and cookies tell viewers apart.

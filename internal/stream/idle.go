@@ -16,12 +16,15 @@ type idleWatch struct {
 	schema string
 }
 
-// readersChanged is called whenever a viewer came or went.
+// readersChanged is called whenever a viewer came or went. What has no schema that could be watched is never idle.
 func (p *publication) readersChanged(schema string) {
 	p.idle.schema = schema
+	if n := len(p.sources); n > 0 && p.source(schema) == nil {
+		p.idle.schema = p.sources[n-1].schema
+	}
 	p.idle.gen++
 	stop(p.idle.timer)
-	if p.readers() == 0 {
+	if p.readers() == 0 && len(p.sources) > 0 {
 		p.armIdle()
 	}
 }
@@ -36,7 +39,7 @@ func (p *publication) armIdle() {
 }
 
 func (p *publication) isIdle(gen uint64) bool {
-	return !p.ended && p.readers() == 0 && p.idle.gen == gen
+	return !p.ended && p.readers() == 0 && p.idle.gen == gen && len(p.sources) > 0
 }
 
 // idleFor asks on_stream_none_reader, and with auto_close ends the publication whatever the answer.

@@ -47,16 +47,18 @@ type publication struct {
 	// since is when the first track was seen; register fires when the wait for others is over.
 	since    time.Time
 	register *time.Timer
-	cached   []*media.Frame // until registration
-	sources  []*source      // in the order of registration; empty before
-	bytes    uint64         // of media
-	speed    speedometer
-	gop      gopCache
-	outputs  []*output
-	viewers  map[*Viewer]struct{}
-	idle     idleWatch
-	schemas  []string    // ever registered
-	linger   *time.Timer // after the end, while viewers drain
+	cached   []*media.Frame // until open
+	// open: the tracks are ready, and schemas have registered or files are made.
+	open    bool
+	sources []*source // registered, in that order
+	bytes   uint64    // of media
+	speed   speedometer
+	gop     gopCache
+	outputs []*output
+	viewers map[*Viewer]struct{}
+	idle    idleWatch
+	schemas []string    // ever registered
+	linger  *time.Timer // after the end, while viewers drain
 
 	recordings []*recording    // that are not done
 	counting   int             // recordings that count as readers

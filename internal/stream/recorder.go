@@ -15,7 +15,7 @@ import (
 type Recorder struct {
 	// Name is what is recorded: "mp4", "hls", "hls.fmp4".
 	Name string
-	// Wanted says whether a publication with these options is recorded from its registration on.
+	// Wanted says whether a publication with these options is recorded as soon as its tracks are ready.
 	Wanted func(o *Options) bool
 	// Counts says whether the recorder counts as a reader of the stream; nil: never.
 	Counts func(o *Options) bool
@@ -71,15 +71,14 @@ func (j *Job) Register(schema string) {
 	p := j.rec.pub
 	p.live.mu.Lock()
 	defer p.live.mu.Unlock()
-	if p.ended || j.rec.closed || len(p.sources) == 0 || p.source(schema) != nil {
+	if p.ended || j.rec.closed || !p.open || p.source(schema) != nil {
 		return
 	}
 	p.registerOne(schema, time.Now())
+	j.rec.schema = schema
 	p.idle.schema = schema
 	if p.readers() == 0 {
-		p.idle.gen++
-		stop(p.idle.timer)
-		p.armIdle()
+		p.readersChanged(schema)
 	}
 	p.serveWaiters()
 }
@@ -104,6 +103,7 @@ func (j *Job) Done() {
 	if !r.done {
 		r.done = true
 		close(r.over)
+		r.withdraw()
 		p.recordings = slices.DeleteFunc(p.recordings, func(x *recording) bool { return x == r })
 		r.uncount()
 		if p.ended && len(p.recordings) == 0 {
@@ -119,8 +119,9 @@ type recording struct {
 	pub     *publication
 	kind    *Recorder
 	sink    Sink
-	counted bool // counts as a reader
-	closed  bool // nothing is written any more
+	counted bool   // counts as a reader
+	schema  string // that it registered
+	closed  bool   // nothing is written any more
 	done    bool
 	over    chan struct{} // closed with done
 }
@@ -139,11 +140,20 @@ func (r *recording) uncount() {
 func (r *recording) close() {
 	if !r.closed {
 		r.closed = true
+		r.withdraw()
 		r.sink.Close()
 	}
 }
 
-// startRecording begins one. The stream's lock is held and the publication is registered.
+// withdraw unregisters the schema that the recording made, unless the stream as a whole has ended.
+func (r *recording) withdraw() {
+	if s := r.schema; s != "" {
+		r.schema = ""
+		r.pub.unregister(s)
+	}
+}
+
+// startRecording begins one. The stream's lock is held and the publication is open.
 func (p *publication) startRecording(k *Recorder, root string, slice time.Duration) {
 	r := &recording{pub: p, kind: k, over: make(chan struct{})}
 	r.sink = k.Start(Job{
@@ -159,6 +169,11 @@ func (p *publication) startRecording(k *Recorder, root string, slice time.Durati
 	for i, f := range p.gop.frames {
 		r.sink.Write(f, i == 0)
 	}
+}
+
+// wanted says whether the options ask for a recording.
+func (p *publication) wanted() bool {
+	return slices.ContainsFunc(p.hub.recorders, func(k Recorder) bool { return k.Wanted(&p.opts) })
 }
 
 // startWanted begins the recordings that the options ask for.
@@ -238,14 +253,14 @@ func (h *Hub) Recording(name fact.Stream, kind string) (yes bool, err error) {
 	return yes, err
 }
 
-// withLive calls f with the registered publication of a key, under its lock.
+// withLive calls f with the publication of a key, once its tracks are ready, under its lock.
 func (h *Hub) withLive(name fact.Stream, f func(p *publication) error) error {
 	st := h.acquire(name.Key())
 	defer h.drop(st)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	p := st.publication()
-	if p == nil || len(p.sources) == 0 {
+	if p == nil || !p.open {
 		return ErrNotFound
 	}
 	return f(p)

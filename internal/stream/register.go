@@ -58,7 +58,7 @@ func (p *publication) program() Program {
 func (p *publication) announce(a announcement, d *deferred) {
 	same := bytes.Equal(a.raw, p.meta.raw)
 	p.meta = a
-	if len(p.sources) > 0 {
+	if p.open {
 		if !same {
 			p.change(false, d)
 		}
@@ -81,12 +81,12 @@ func (p *publication) ingest(f *media.Frame, d *deferred) {
 	if t == nil {
 		return // beyond max_track
 	}
-	registered := len(p.sources) > 0
-	if changed && registered && t.cur.Ready() {
+	open := p.open
+	if changed && open && t.cur.Ready() {
 		p.change(true, d)
 	}
 	if f.Config || len(f.Data) == 0 {
-		if !registered {
+		if !open {
 			p.tryRegister(now, d)
 		}
 		return
@@ -98,7 +98,7 @@ func (p *publication) ingest(f *media.Frame, d *deferred) {
 	g.DTS = p.clock.stamp(kind, f.DTS, now)
 	g.PTS = g.DTS + (f.PTS - f.DTS)
 	t.count(&g)
-	if registered {
+	if open {
 		p.deliver(&g, now, d)
 		return
 	}
@@ -201,7 +201,7 @@ func (p *publication) readiness(now time.Time) (ok bool, wait time.Duration) {
 
 // tryRegister registers the schemas when the tracks are ready, or sees to it that this is tried again in time.
 func (p *publication) tryRegister(now time.Time, d *deferred) {
-	if p.ended || p.session == nil || len(p.sources) > 0 {
+	if p.ended || p.session == nil || p.open {
 		return
 	}
 	ok, wait := p.readiness(now)
@@ -233,20 +233,20 @@ func (p *publication) registerLate() {
 	d.run()
 }
 
-// registerAll registers every schema that the options allow, hands the waiting players their viewers and delivers what
-// was held back.
+// registerAll registers every schema that the options allow, begins the recordings, hands the waiting players their viewers
+// and delivers what was held back. A stream of which only files are made has no schema, or one that registers later.
 func (p *publication) registerAll(now time.Time, d *deferred) {
 	for _, schema := range p.hub.schemas {
 		if p.opts.enabled(schema) && p.playable(schema) {
 			p.registerOne(schema, now)
 		}
 	}
-	if len(p.sources) == 0 {
+	p.open = len(p.sources) > 0 || p.wanted()
+	if !p.open {
 		p.cached = p.cached[:0]
 		return
 	}
-	p.idle.schema = p.sources[len(p.sources)-1].schema
-	p.armIdle()
+	p.readersChanged("")
 	p.startWanted()
 	p.serveWaiters()
 	cached := p.cached
@@ -263,9 +263,39 @@ func (p *publication) registerAll(now time.Time, d *deferred) {
 func (p *publication) registerOne(schema string, now time.Time) {
 	s := &source{schema: schema, since: now}
 	p.sources = append(p.sources, s)
-	p.schemas = append(p.schemas, schema)
+	if !slices.Contains(p.schemas, schema) {
+		p.schemas = append(p.schemas, schema)
+	}
 	p.hub.sources.Add(1)
 	p.hub.facts.Raise(&fact.Registered{Publication: p.id, StreamObject: p.describe(s, now), Regist: true})
+}
+
+// unregister takes one schema away while the stream goes on. Its viewers may take what is left, for as long as at the end
+// of a stream one may that makes no progress. The stream's lock is held.
+func (p *publication) unregister(schema string) {
+	s := p.source(schema)
+	if s == nil || p.ended {
+		return
+	}
+	p.sources = slices.DeleteFunc(p.sources, func(x *source) bool { return x == s })
+	p.hub.sources.Add(-1)
+	p.hub.facts.Raise(&fact.Unregistered{Publication: p.id, Schema: schema, Stream: p.name, Params: p.first.Params})
+	if s.readers > 0 {
+		time.AfterFunc(p.hub.cfg.Load().ViewerLinger, func() { p.kickFrom(s) })
+	}
+}
+
+// kickFrom ends the sessions of a schema that is gone.
+func (p *publication) kickFrom(s *source) {
+	var d deferred
+	p.live.mu.Lock()
+	for v := range p.viewers {
+		if v.source == s {
+			d.call(v.req.Kick)
+		}
+	}
+	p.live.mu.Unlock()
+	d.run()
 }
 
 // serveWaiters hands viewers to the players that wait for what is registered now.
