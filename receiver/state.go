@@ -156,7 +156,7 @@ func (p *Publication) changed(e *Event) Verdict {
 			p.Publisher = b.OriginSock.PeerIP
 		}
 		v := Expected
-		if p.State == Closing {
+		if p.State == Closing && b.Schema != "hls" && b.Schema != "hls.fmp4" { // those can be stopped, and begun anew
 			v = p.off()
 		}
 		p.State = Live

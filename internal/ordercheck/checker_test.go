@@ -175,7 +175,12 @@ func TestKinds(t *testing.T) {
 		{"publisher's report after the end", Options{}, []object{ev(event.OnPublish, 1, 0, nil), ended(2, 1, nil), report(3, 2, false, nil)}, map[Kind]int{Lifecycle: 1}},
 		{"end twice", Options{}, []object{ev(event.OnPublish, 1, 0, nil), ended(2, 1, nil), ended(3, 2, nil)}, map[Kind]int{Lifecycle: 1}},
 		{"publisher's report after unregister", Options{}, []object{register(1, 0, nil), unregister(2, 1, nil), report(3, 2, false, nil)}, map[Kind]int{Lifecycle: 1}},
-		{"record before register", Options{}, []object{ev(event.OnPublish, 1, 0, nil), ev(event.OnRecordTS, 2, 1, nil)}, map[Kind]int{Lifecycle: 1}},
+		{"record before register", Options{}, []object{ev(event.OnPublish, 1, 0, nil), ev(event.OnRecordTS, 2, 1, nil), register(3, 2, nil)}, map[Kind]int{Lifecycle: 1}},
+		{"record of what registers nothing", Options{}, []object{ev(event.OnPublish, 1, 0, nil), ev(event.OnRecordMP4, 2, 1, nil), ended(3, 2, nil)}, nil},
+		{"hls behind a record, and again", Options{}, []object{
+			ev(event.OnPublish, 1, 0, nil), ev(event.OnRecordTS, 2, 1, nil), register(3, 2, object{"schema": "hls"}), unregister(4, 3, object{"schema": "hls"}),
+			register(5, 4, object{"schema": "hls"}), unregister(6, 5, object{"schema": "hls"}), ended(7, 6, nil),
+		}, nil},
 		{"new life before the old ended", Options{}, []object{register(1, 0, nil), register(2, 1, pub2)}, map[Kind]int{Lifecycle: 1}},
 		{"question about what ended", Options{}, []object{
 			register(1, 0, nil), unregister(2, 1, nil), ended(3, 2, nil), question(event.OnStreamNoneReader, "q", 1, nil),

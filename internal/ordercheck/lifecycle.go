@@ -12,6 +12,8 @@ type publication struct {
 	id string
 	// begun: its claim or a register was seen. ended: its on_publication_ended was.
 	begun, ended bool
+	// early: a record was seen before any register.
+	early bool
 	// doubt: events of it may be missing or displaced.
 	doubt   bool
 	schemas map[string]schemaState
@@ -88,9 +90,7 @@ func (s *step) lifecycle(k *key, judge bool) {
 			s.published(p, judge)
 		}
 	case event.OnRecordMP4, event.OnRecordTS:
-		if judge && !p.doubt && len(p.schemas) == 0 {
-			s.violate(Lifecycle, "%s before any register of publication %s", s.env.Type, p.id)
-		}
+		p.early = p.early || len(p.schemas) == 0
 	case event.OnPublicationEnded:
 		if schema := p.live(); schema != "" && judge && !p.doubt {
 			s.violate(Lifecycle, "publication %s ended while %s was registered", p.id, schema)
@@ -153,7 +153,13 @@ func (s *step) registered(k *key, p *publication) {
 	case live:
 		s.violate(Lifecycle, "second register of %s in publication %s", schema, p.id)
 	case gone:
-		s.violate(Lifecycle, "register of %s after its unregister in publication %s", schema, p.id)
+		if !late(schema) {
+			s.violate(Lifecycle, "register of %s after its unregister in publication %s", schema, p.id)
+		}
+	default:
+		if p.early && !p.doubt && !late(schema) {
+			s.violate(Lifecycle, "register of %s after a record of publication %s", schema, p.id)
+		}
 	}
 	for _, id := range k.order {
 		if other := k.publications[id]; other != p && !other.doubt && other.schemas[schema] == live {
@@ -161,6 +167,9 @@ func (s *step) registered(k *key, p *publication) {
 		}
 	}
 }
+
+// late says of a schema that files make it: it can register after others were reported, and again after it was stopped.
+func late(schema string) bool { return schema == "hls" || schema == "hls.fmp4" }
 
 // name returns the type and, for on_stream_changed, its direction.
 func (s *step) name() string {
