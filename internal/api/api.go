@@ -55,6 +55,13 @@ type Hub interface {
 	Stats() stream.Stats
 }
 
+// Files serves files.
+type Files interface {
+	// Download answers with the file at an absolute path, or says why not. trusted: the client knows the secret. saveName is
+	// the name under which a browser keeps it, "" for none.
+	Download(w http.ResponseWriter, r *http.Request, file, saveName string, trusted bool)
+}
+
 // EventReader reads the journal. See journal.Journal.
 type EventReader interface {
 	Info() journal.Info
@@ -106,6 +113,8 @@ type Deps struct {
 	Version Version
 	// Records starts, stops and finds recordings. Optional: without it there are no calls for that.
 	Records Records
+	// Files serves what downloadFile names. Optional: without it there is no such call.
+	Files Files
 	// Restart ends the process so that its supervisor starts it again; called once, a second after restartServer was
 	// answered. Optional.
 	Restart func()

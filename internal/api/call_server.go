@@ -145,7 +145,9 @@ func kickSessions(c *call) (any, error) {
 	return answer{"code": CodeSuccess, "count_hit": hit}, nil
 }
 
-// callerID returns the session id of the connection on which r came, "" when it is not listed.
+// ConnectionID returns the session id of the connection on which r came, "" when it is not listed.
+func ConnectionID(r *http.Request) string { return callerID(r) }
+
 func callerID(r *http.Request) string {
 	id, _ := r.Context().Value(connKey{}).(string)
 	return id

@@ -88,10 +88,13 @@ func (a *API) register() {
 		{name: "setServerConfig", action: "config.set", handle: setServerConfig},
 		{name: "version", handle: version},
 	}
+	if a.deps.Files != nil {
+		list = append(list, endpoint{name: "downloadFile", required: []string{"file_path"}, open: true, handle: downloadFile})
+	}
 	if a.deps.Records != nil {
 		list = append(list, recordEndpoints()...)
-		slices.SortFunc(list, func(x, y endpoint) int { return strings.Compare(x.name, y.name) })
 	}
+	slices.SortFunc(list, func(x, y endpoint) int { return strings.Compare(x.name, y.name) })
 	a.names = []string{indexRoot}
 	a.calls[indexRoot] = &endpoint{handle: getAPIList}
 	for _, e := range list {
@@ -137,6 +140,9 @@ func (a *API) serveIndex(w http.ResponseWriter, r *http.Request) {
 	a.run(e, &call{api: a, w: w, r: r, settings: s, params: p})
 }
 
+// answered is what a handler returns when it has answered by itself.
+type answered struct{}
+
 // run checks the caller and the parameters, makes the call and answers.
 func (a *API) run(e *endpoint, c *call) {
 	var result any
@@ -166,30 +172,50 @@ func (a *API) run(e *endpoint, c *call) {
 		a.log.InfoContext(c.r.Context(), "api call", "path", indexPrefix+e.name, "peer", c.r.RemoteAddr,
 			"params", c.loggable(), "code", int(code))
 	}
-	a.answer(c.w, &c.settings, http.StatusOK, result)
+	if _, ok := result.(answered); !ok {
+		a.answer(c.w, &c.settings, http.StatusOK, result)
+	}
 }
 
 // check applies the secret rules and looks for required parameters.
 func (c *call) check(e *endpoint) error {
 	if !e.open {
-		if !c.api.allowed(c.r, &c.settings) {
-			return &callError{CodeAuthFailed, "Your ip is not allowed to access the service."}
-		}
-		peer, secret := ClientAddr(c.r, c.settings.ForwardedIPHeader), c.text("secret")
-		if c.api.strikes.out(peer, time.Now()) {
-			return &callError{CodeAuthFailed, "Too many wrong secrets from this address; wait a few seconds"}
-		}
-		if !same(secret, c.settings.Secret) && !c.api.logins.valid(cookieOf(c.r, cookieLogin), c.settings.Secret) {
-			if secret != "" { // who gives none is a page that asks for the login, not somebody who tries
-				c.api.strikes.add(peer, time.Now())
-			}
-			return &callError{CodeAuthFailed, "Please login first"}
+		if err := c.authorize(); err != nil {
+			return err
 		}
 	}
 	if c.missing(e.required) {
 		return &callError{CodeInvalidArgs, `Required parameter missed: "` + strings.Join(e.required, `","`) + `"`}
 	}
 	return nil
+}
+
+// authorize applies the secret rules.
+func (c *call) authorize() error {
+	if !c.api.allowed(c.r, &c.settings) {
+		return &callError{CodeAuthFailed, "Your ip is not allowed to access the service."}
+	}
+	peer, secret := ClientAddr(c.r, c.settings.ForwardedIPHeader), c.text("secret")
+	if c.api.strikes.out(peer, time.Now()) {
+		return &callError{CodeAuthFailed, "Too many wrong secrets from this address; wait a few seconds"}
+	}
+	if !same(secret, c.settings.Secret) && !c.api.logins.valid(cookieOf(c.r, cookieLogin), c.settings.Secret) {
+		if secret != "" { // who gives none is a page that asks for the login, not somebody who tries
+			c.api.strikes.add(peer, time.Now())
+		}
+		return &callError{CodeAuthFailed, "Please login first"}
+	}
+	return nil
+}
+
+// downloadFile serves a file: to those who know the secret, and to those whom on_http_access lets.
+func downloadFile(c *call) (any, error) {
+	trusted := false
+	if c.text("secret") != "" || cookieOf(c.r, cookieLogin) != "" {
+		trusted = c.authorize() == nil
+	}
+	c.api.deps.Files.Download(c.w, c.r, c.text("file_path"), c.text("save_name"), trusted)
+	return answered{}, nil
 }
 
 // loggable returns names and values of the parameters without secrets.

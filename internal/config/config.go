@@ -46,6 +46,8 @@ type API struct {
 	Secret string // the API secret; replaced at start when it is empty or PublishedSecret
 	// AllowPrivateEndpoints lets endpoints that are made by API go where those of the file may; 0. Hookline's own.
 	AllowPrivateEndpoints bool
+	// DownloadRoot are the roots of downloadFile, separated by semicolons; ./www, or www below server.state_dir without a file.
+	DownloadRoot string
 	// Tokens are the lines of [tokens].
 	Tokens []Token
 }
@@ -105,6 +107,10 @@ type HTTP struct {
 	ForwardedIPHeader string        // header that names the client behind a proxy; empty: none is trusted
 	AllowCrossDomains bool          // 1
 	AllowIPRange      IPRanges      // who may call the API; loopback and RFC 1918
+	RootPath          string        // of files; ./www; www below server.state_dir without a file
+	VirtualPath       string        // more roots, name,path;name,path; none
+	DirMenu           bool          // listings; 1
+	NoStore           string        // forbidCacheSuffix: endings of names, separated by commas; none
 }
 
 // Hook is [hook].

@@ -46,7 +46,7 @@ func isOwn(name string) bool {
 func sectionDoc(section string) string {
 	docs := map[string]string{
 		"hook":      "Webhooks: the URLs that are asked and told. enable=1 switches them on.",
-		"http":      "HTTP server: API, HTTP-FLV.",
+		"http":      "HTTP server: API, live streams, HLS, files.",
 		"rtmp":      "RTMP server.",
 		"general":   "Behaviour of streams and players, identity of the server.",
 		"protocol":  "Options of every stream; the answer to on_publish overrides them.",
@@ -91,9 +91,9 @@ func hookKeys() []Key {
 		hookURL("on_rtsp_realm", "decision: does this RTSP stream need authentication"),
 		hookURL("on_rtsp_auth", "decision: the password of an RTSP user"),
 		hookURL("on_record_ts", "an HLS segment is complete; needs hls.broadcastRecordTs"),
+		hookURL("on_http_access", "decision: may this client read this file"),
 	)
 	keys = append(keys, planned(
-		hookURL("on_http_access", "decision: may this client read this file"),
 		hookURL("on_shell_login", "decision: may this user log in to the console"),
 		hookURL("on_send_rtp_stopped", "an RTP sender ended by itself"),
 		hookURL("on_rtp_server_timeout", "an RTP port got no media"),
@@ -129,15 +129,16 @@ func httpKeys() []Key {
 		boolKey("http.allow_cross_domains", "1", Now, "CORS", func(c *Config) *bool { return &c.HTTP.AllowCrossDomains }),
 		ipRangesKey("http.allow_ip_range",
 			"::1,127.0.0.1,172.16.0.0-172.31.255.255,192.168.0.0-192.168.255.255,10.0.0.0-10.255.255.255", Now,
-			"who may call the API", func(c *Config) *IPRanges { return &c.HTTP.AllowIPRange }),
+			"who may call the API, and read files while hook.on_http_access is empty", func(c *Config) *IPRanges { return &c.HTTP.AllowIPRange }),
+		pathKey("http.rootPath", "./www", Now, "root of served files", func(c *Config) *string { return &c.HTTP.RootPath }),
+		textKey("http.virtualPath", "", Now, "more roots: name,path;name,path", func(c *Config) *string { return &c.HTTP.VirtualPath }),
+		boolKey("http.dirMenu", "1", Now, "listings of directories", func(c *Config) *bool { return &c.HTTP.DirMenu }),
+		textKey("http.forbidCacheSuffix", "", Now, "endings of names that must not be cached, separated by commas",
+			func(c *Config) *string { return &c.HTTP.NoStore }),
 	}
 	return append(keys, planned(
-		pathKey("http.rootPath", "./www", Now, "root of served files", nil),
-		textKey("http.virtualPath", "", Now, "more roots: name,path;name,path", nil),
 		sizeKey("http.maxUploadSize", "1073741824", 1, "bytes", 0, math.MaxInt64/2, Now, "limit of a streamed body", nil),
 		intKey("http.sendBufSize", "65536", 1, maxBuffer, Now, "buffer for files, bytes", nil),
-		boolKey("http.dirMenu", "1", Now, "directory index", nil),
-		textKey("http.forbidCacheSuffix", "", Now, "suffixes that must not be cached", nil),
 	)...)
 }
 
@@ -242,10 +243,10 @@ func apiKeys() []Key {
 			func(c *Config) *string { return &c.API.Secret }),
 		boolKey("api.allow_private_endpoints", "0", Now, "endpoints that are made by API may go to private addresses and follow redirects",
 			func(c *Config) *bool { return &c.API.AllowPrivateEndpoints }),
+		textKey("api.downloadRoot", "./www", Now, "roots of downloadFile, separated by ;", func(c *Config) *string { return &c.API.DownloadRoot }),
 	}
 	return append(keys, planned(
 		pathKey("api.snapRoot", "./www/snap/", Now, "cache of snapshots", nil),
 		pathKey("api.defaultSnap", "./www/logo.png", Now, "picture when a snapshot fails", nil),
-		textKey("api.downloadRoot", "./www", Now, "roots of downloadFile, separated by ;", nil),
 	)...)
 }

@@ -90,7 +90,7 @@ func (b *builder) defaults(noFile bool) {
 	}
 }
 
-// mediaRoot keeps what a server without a file records below its state directory.
+// mediaRoot keeps what a server without a file records, and serves, below its state directory.
 func (b *builder) mediaRoot() {
 	if b.c.path != "" {
 		return
@@ -98,6 +98,7 @@ func (b *builder) mediaRoot() {
 	root := strings.TrimRight(b.c.Server.StateDir, "/") + "/www"
 	for key, field := range map[string]*string{
 		"protocol.hls_save_path": &b.c.Protocol.HLSSavePath, "protocol.mp4_save_path": &b.c.Protocol.MP4SavePath,
+		"http.rootPath": &b.c.HTTP.RootPath, "api.downloadRoot": &b.c.API.DownloadRoot,
 	} {
 		if _, set := b.c.sources[key]; !set {
 			*field, b.c.values[key] = root, root

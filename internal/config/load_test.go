@@ -229,7 +229,8 @@ func TestMediaRoot(t *testing.T) {
 			t.Fatal(err)
 		}
 		shown, _ := c.Get("protocol.hls_save_path")
-		if c.Protocol.HLSSavePath != tt.hls || shown != tt.hls || c.Protocol.MP4SavePath != tt.want {
+		if c.Protocol.HLSSavePath != tt.hls || shown != tt.hls || c.Protocol.MP4SavePath != tt.want ||
+			c.HTTP.RootPath != tt.want || c.API.DownloadRoot != tt.want {
 			t.Errorf("%v: %+v, shown %q", tt.env, c.Protocol, shown)
 		}
 	}

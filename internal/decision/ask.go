@@ -2,6 +2,7 @@ package decision
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,7 +38,10 @@ type playBody struct {
 // question is one decision to be asked.
 type question struct {
 	hook    event.Type
-	info    *fact.MediaInfo
+	key     string  // of the stream; "" for the server itself
+	vhost   string  // for the header; "": none
+	share   string  // who shares a part of the room with it; "": the key
+	slots   *slots  // the room that it takes; nil: that of all
 	body    any     // the JSON object, which holds *common
 	common  *common // filled in by stamp
 	barrier bool
@@ -65,7 +69,7 @@ func (s *Service) ask(ctx context.Context, cfg *Config, q question) answer {
 	a.outcome.DurationMS = took.Milliseconds()
 	if s.deps.Observer != nil {
 		s.deps.Observer.DecisionDone(Decision{
-			Type: q.hook, Key: q.info.Key(), Start: start, Took: took, Outcome: a.outcome,
+			Type: q.hook, Key: q.key, Start: start, Took: took, Outcome: a.outcome,
 		})
 	}
 	return a
@@ -73,26 +77,33 @@ func (s *Service) ask(ctx context.Context, cfg *Config, q question) answer {
 
 // askHook stamps the question, lets earlier events of the key arrive first, waits for room and sends.
 func (s *Service) askHook(ctx context.Context, cfg *Config, url string, q question) answer {
-	key := q.info.Key()
-	body, err := s.stamp(key, q)
+	body, err := s.stamp(q.key, q)
 	if err != nil {
 		return failed(q, 0, err)
 	}
 	if q.barrier && s.deps.Barrier != nil {
-		s.deps.Barrier.WaitAccepted(ctx, key, *q.common.Event.After, barrierTime)
+		s.deps.Barrier.WaitAccepted(ctx, q.key, *q.common.Event.After, barrierTime)
 	}
-	release, err := s.slots.acquire(ctx, key)
+	room := s.slots
+	if q.slots != nil {
+		room = q.slots
+	}
+	release, err := room.acquire(ctx, cmp.Or(q.share, q.key))
 	if err != nil {
 		return failed(q, 0, fmt.Errorf("%w: %w", errNoRoom, ended(ctx)))
 	}
 	defer release()
+	header := http.Header{}
+	if q.vhost != "" {
+		header["X-VHOST"] = []string{q.vhost}
+	}
 	return s.attempts(ctx, cfg, q, webhook.Request{
 		URL:     url,
-		Header:  http.Header{"X-VHOST": {q.info.Vhost}},
+		Header:  header,
 		Body:    body,
 		Timeout: cfg.Timeout,
 		Meta: webhook.Meta{
-			Endpoint: s.deps.Endpoint, Stream: key, ID: q.common.Event.ID, Type: string(q.hook),
+			Endpoint: s.deps.Endpoint, Stream: q.key, ID: q.common.Event.ID, Type: string(q.hook),
 			Epoch: q.common.Event.Epoch,
 		},
 	})

@@ -23,7 +23,7 @@ func (s *Service) Realm(ctx context.Context, q stream.PlayQuestion) (realm strin
 	cfg := s.cfg.Load()
 	q.Vhost = orDefault(q.Vhost, cfg.DefaultVhost)
 	body := playBody{PlayQuestion: q}
-	a := s.ask(ctx, cfg, question{hook: event.OnRTSPRealm, info: &q.MediaInfo, body: &body, common: &body.common})
+	a := s.ask(ctx, cfg, question{hook: event.OnRTSPRealm, key: q.Key(), vhost: q.Vhost, body: &body, common: &body.common})
 	if a.body != nil {
 		realm = member(a.body, "realm")
 	}
@@ -37,7 +37,7 @@ func (s *Service) Credentials(ctx context.Context, q stream.PlayQuestion, user, 
 	cfg := s.cfg.Load()
 	q.Vhost = orDefault(q.Vhost, cfg.DefaultVhost)
 	body := authBody{PlayQuestion: q, UserName: user, MustNoEncrypt: plain, Realm: realm}
-	a := s.ask(ctx, cfg, question{hook: event.OnRTSPAuth, info: &q.MediaInfo, body: &body, common: &body.common})
+	a := s.ask(ctx, cfg, question{hook: event.OnRTSPAuth, key: q.Key(), vhost: q.Vhost, body: &body, common: &body.common})
 	if a.outcome.By == ByDefault {
 		a.outcome.Allowed = false
 	}

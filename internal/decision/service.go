@@ -100,6 +100,7 @@ type Service struct {
 	deps  Deps
 	cfg   atomic.Pointer[Config]
 	slots *slots
+	files *slots // of on_http_access, so that no crowd of visitors takes the room of publishers and players
 }
 
 // New returns a service.
@@ -107,7 +108,8 @@ func New(cfg Config, deps Deps) *Service {
 	if deps.MaxConcurrent <= 0 {
 		deps.MaxConcurrent = defaultMaxConcurrent
 	}
-	s := &Service{deps: deps, slots: newSlots(deps.MaxConcurrent, max(1, deps.MaxConcurrent/keyShare))}
+	some := max(1, deps.MaxConcurrent/keyShare)
+	s := &Service{deps: deps, slots: newSlots(deps.MaxConcurrent, some), files: newSlots(some, max(1, some/keyShare))}
 	s.SetConfig(cfg)
 	return s
 }
@@ -139,7 +141,7 @@ func (s *Service) Publish(ctx context.Context, q stream.PublishQuestion) stream.
 	q.OriginTypeStr = orDefault(q.OriginTypeStr, q.OriginType.String())
 	body := publishBody{PublishQuestion: q}
 	a := s.ask(ctx, cfg, question{
-		hook: event.OnPublish, info: &q.MediaInfo, body: &body, common: &body.common, barrier: true,
+		hook: event.OnPublish, key: q.Key(), vhost: q.Vhost, body: &body, common: &body.common, barrier: true,
 	})
 	v := stream.PublishVerdict{Outcome: a.outcome, Options: cfg.Defaults}
 	if a.outcome.Allowed && a.body != nil {
@@ -153,7 +155,7 @@ func (s *Service) Play(ctx context.Context, q stream.PlayQuestion) stream.Verdic
 	cfg := s.cfg.Load()
 	q.Vhost = orDefault(q.Vhost, cfg.DefaultVhost)
 	body := playBody{PlayQuestion: q}
-	a := s.ask(ctx, cfg, question{hook: event.OnPlay, info: &q.MediaInfo, body: &body, common: &body.common})
+	a := s.ask(ctx, cfg, question{hook: event.OnPlay, key: q.Key(), vhost: q.Vhost, body: &body, common: &body.common})
 	return stream.Verdict{Outcome: a.outcome}
 }
 
@@ -162,7 +164,7 @@ func (s *Service) NotFound(ctx context.Context, q stream.PlayQuestion) (closeNow
 	cfg := s.cfg.Load()
 	q.Vhost = orDefault(q.Vhost, cfg.DefaultVhost)
 	body := playBody{PlayQuestion: q}
-	a := s.ask(ctx, cfg, question{hook: event.OnStreamNotFound, info: &q.MediaInfo, body: &body, common: &body.common})
+	a := s.ask(ctx, cfg, question{hook: event.OnStreamNotFound, key: q.Key(), vhost: q.Vhost, body: &body, common: &body.common})
 	return a.outcome.Allowed, a.outcome
 }
 

@@ -205,6 +205,29 @@ func (f *Decided) Meta() Meta {
 	return Meta{Type: f.Type, Class: event.History, Key: f.Live.Key(), Publication: f.Publication, Shed: true}
 }
 
+// FileAccess is what on_http_access asks about: a file or a directory that somebody wants over HTTP.
+type FileAccess struct {
+	Client
+	Path     string `json:"path"`      // of the URL, without its query
+	FilePath string `json:"file_path"` // absolute
+	IsDir    bool   `json:"is_dir"`
+	Params   string `json:"params"`
+}
+
+// FileAccessed is the outcome of on_http_access: history of the server, since a file belongs to no stream.
+type FileAccessed struct {
+	FileAccess
+	// Scope is the path that the verdict covers for Seconds; both are left out when it was for one request only.
+	Scope   string  `json:"scope,omitempty"`
+	Seconds int     `json:"seconds,omitempty"`
+	Outcome Outcome `json:"outcome"`
+}
+
+// Meta implements Fact.
+func (f *FileAccessed) Meta() Meta {
+	return Meta{Type: event.OnHTTPAccess, Class: event.History, Shed: true}
+}
+
 // Registered: a schema of the stream can be played from now on.
 type Registered struct {
 	Publication string `json:"-"`

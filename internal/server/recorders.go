@@ -29,6 +29,7 @@ func (s *Server) hlsConfig(c *config.Config) hls.Config {
 	cfg.Report, cfg.DeleteDelay, cfg.FastRegister = h.Report, h.DeleteDelay, h.FastRegister
 	cfg.Vhosts, cfg.AllowCrossDomains = c.General.EnableVhost, c.HTTP.AllowCrossDomains
 	cfg.SessionID, cfg.Logger = s.web.sessions.NewID, s.log
+	cfg.Absent = func(w http.ResponseWriter, r *http.Request) bool { return s.files.ServeAdmitted(w, r) }
 	if peer := peerIP(c.HTTP.ForwardedIPHeader); peer != nil {
 		direct := cfg.Address
 		cfg.Address = func(r *http.Request) (ip string, port int) {

@@ -29,6 +29,7 @@ import (
 	"github.com/hookline/hookline/internal/stream"
 	"github.com/hookline/hookline/internal/telemetry"
 	"github.com/hookline/hookline/internal/tlscert"
+	"github.com/hookline/hookline/internal/webfile"
 	"github.com/hookline/hookline/internal/webhook"
 )
 
@@ -64,6 +65,7 @@ type Server struct {
 	record  *record.Recorder
 	live    *httplive.Handler
 	hls     *hls.Server
+	files   *webfile.Server
 	http    *http.Server
 	web     *web
 
@@ -242,6 +244,7 @@ func (s *Server) openMedia() error {
 	s.onFailure(s.rtmp.Close)
 	s.openRTSP(c)
 	s.live = httplive.New(s.liveConfig(c), s.hub)
+	s.openFiles(c)
 	return s.openWeb()
 }
 
@@ -360,6 +363,7 @@ func (s *Server) reconfigured(old, c *config.Config, _ []string) {
 	s.hub.Reconfigure(hubConfig(c))
 	s.live.Reconfigure(s.liveConfig(c))
 	s.hls.Reconfigure(s.hlsConfig(c))
+	s.files.Reconfigure(s.filesConfig(c))
 	s.rtmp.SetTimeouts(c.RTMP.Handshake, c.RTMP.KeepAlive)
 	s.rtsp.Reconfigure(s.rtspConfig(c))
 	s.record.Reconfigure(s.recordConfig(c))

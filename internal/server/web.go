@@ -1,7 +1,6 @@
 package server
 
 import (
-	"io"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -49,6 +48,7 @@ func (s *Server) openWeb() error {
 			s.seq.Raise(&fact.AdminAction{Action: x.Action, By: x.By, Address: x.Address, Result: x.Result, About: x.About})
 		},
 		Records:   records{s.hub, s.record, func() string { return s.store.Config().Protocol.MP4SavePath }},
+		Files:     s.files,
 		Readiness: s.web.ready, Metrics: s.web.metrics, Version: buildVersion(s.opt.Version),
 		Restart: s.opt.Exit, Listeners: s.listeners, Fallback: http.HandlerFunc(s.fallback), Logger: s.log,
 	})
@@ -67,25 +67,16 @@ func (s *Server) openWeb() error {
 	return nil
 }
 
-// fallback serves live streams and HLS; other paths get http.notFound.
+// fallback serves HLS, live streams and files.
 func (s *Server) fallback(w http.ResponseWriter, r *http.Request) {
-	if s.hls.Match(r) {
+	switch {
+	case s.hls.Match(r):
 		s.hls.ServeHTTP(w, r)
-		return
-	}
-	if httplive.Match(r) {
+	case httplive.Match(r):
 		s.live.ServeHTTP(w, r)
-		return
+	default:
+		s.files.ServeHTTP(w, r)
 	}
-	c := s.store.Config().HTTP
-	httplive.CrossDomain(w, r, c.AllowCrossDomains)
-	if r.Method == http.MethodHead || r.Method == http.MethodOptions { // ZLMediaKit answers them for anything
-		w.WriteHeader(http.StatusOK)
-		return
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(http.StatusNotFound)
-	_, _ = io.WriteString(w, c.NotFound) // a client that left
 }
 
 // healthy says whether events are journaled and publications admitted.
