@@ -81,7 +81,7 @@ func read(cfg *Config, t *target) (out []entry, more bool, err error) {
 		batch, err := dir.ReadDir(min(256, cfg.MaxEntries-len(out)))
 		for _, d := range batch {
 			e, ok := show(root, t.name, d)
-			if _, hidden := cfg.Virtual[strings.ToLower(e.name)]; ok && !(t.top && hidden) {
+			if _, hidden := cfg.Virtual[strings.ToLower(e.name)]; ok && (!t.top || !hidden) {
 				out = append(out, e)
 			}
 		}
