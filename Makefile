@@ -13,11 +13,13 @@ FUZZTOTAL    ?= 600
 SEEDS        ?= 10000
 SEED         ?= 1
 KILLS        ?= 100
+# Of the soak test.
+DURATION     ?= 10m
 # Arguments for run, demo and bench: make run ARGS="-c config.ini"
 ARGS         ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test simulate kill-loop bench lint fmt fuzz tools test-deps clean
+.PHONY: help build run demo test simulate kill-loop soak bench lint fmt fuzz tools test-deps clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +42,9 @@ simulate: ## SEEDS runs of the event plane in virtual time, from seed SEED on
 
 kill-loop: test-deps ## the real binary killed KILLS times under load
 	HOOKLINE_E2E_KILLS=$(KILLS) $(GO) test -count=1 -timeout 60m -v -run Kill ./internal/e2e
+
+soak: test-deps ## the real binary for DURATION under publishers and viewers that come and go: nothing grows, nobody starves
+	HOOKLINE_E2E_SOAK=$(DURATION) $(GO) test -count=1 -timeout 3h -v -run 'TestSoak$$' ./internal/e2e
 
 bench: build ## measure, and write build/bench.json
 	@mkdir -p build

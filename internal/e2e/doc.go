@@ -9,5 +9,5 @@
 //   - A tool that is missing fails the test. Nothing is skipped.
 //   - Every receiver checks strictly (ordercheck.Options.Since is zero): a violation fails the test that made it.
 //   - HOOKLINE_E2E_KILLS sets how often the crash test kills the server; without it the test kills for about 40
-//     seconds, and at least 25 times.
+//     seconds, and at least 25 times. HOOKLINE_E2E_SOAK sets for how long the soak test keeps a server busy.
 package e2e
