@@ -410,6 +410,36 @@ func (p *publication) bad(err error) {
 	}
 }
 
+// udpParting is how long datagrams are taken after TEARDOWN: they come by another way, and may be later.
+const udpParting = 50 * time.Millisecond
+
+// drain takes the last datagrams of a publisher that is done, and closes the sockets.
+func (p *publication) drain(reason fact.EndReason) {
+	until := time.Unix(1, 0)
+	if reason == fact.EndUnpublish || reason == fact.EndConnectionLost {
+		until = time.Now().Add(udpParting)
+	}
+	for _, t := range p.tracks {
+		if t.udp {
+			_ = t.media.SetReadDeadline(until)
+			_ = t.control.SetReadDeadline(until)
+		}
+	}
+	p.wg.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range p.tracks {
+		if !t.udp {
+			continue
+		}
+		_ = t.media.Close()
+		_ = t.control.Close()
+		for _, q := range t.order.Rest() {
+			_ = p.packet(t, q, time.Now()) // the hub may have ended it
+		}
+	}
+}
+
 // endPublication ends the publication.
 func (s *session) endPublication(reason fact.EndReason) {
 	p := s.pub
@@ -417,13 +447,7 @@ func (s *session) endPublication(reason fact.EndReason) {
 		return
 	}
 	s.pub = nil
-	for _, t := range p.tracks {
-		if t.udp {
-			_ = t.media.Close()
-			_ = t.control.Close()
-		}
-	}
-	p.wg.Wait()
+	p.drain(reason)
 	p.publisher.Close(reason)
 	var lost uint64
 	for _, t := range p.tracks {

@@ -74,6 +74,19 @@ func (r *Reorderer) flush(now time.Time) []*Packet {
 	return r.out
 }
 
+// Rest returns what is held, in order: nothing follows.
+func (r *Reorderer) Rest() []*Packet {
+	clear(r.out)
+	r.out = r.out[:0]
+	for len(r.held) > 0 {
+		seq := r.oldest()
+		r.out = append(r.out, r.held[seq].p)
+		delete(r.held, seq)
+		r.next = seq + 1
+	}
+	return r.out
+}
+
 func (r *Reorderer) overdue(now time.Time) bool {
 	for _, w := range r.held {
 		if now.Sub(w.at) >= r.Wait {

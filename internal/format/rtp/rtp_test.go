@@ -404,6 +404,14 @@ func TestReorderer(t *testing.T) {
 	if got := push(r, 5); !slices.Equal(got, []uint16{3, 4, 5}) {
 		t.Error("what is missing was waited for too long:", got)
 	}
+	_ = push(r, 9, 7, 65535)
+	var rest []uint16
+	for _, p := range r.Rest() {
+		rest = append(rest, p.Seq)
+	}
+	if !slices.Equal(rest, []uint16{7, 9}) || len(r.Rest()) != 0 {
+		t.Error("the rest:", rest)
+	}
 }
 
 // Two tracks that start apart are put in line by their sender reports.
