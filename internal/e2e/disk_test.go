@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -178,5 +180,64 @@ func TestDiskNearlyFull(t *testing.T) {
 	life(t, s, r, "after")
 	s.stop()
 	r.expectStory("live", "register", "publisher", "unregister", "publication_ended server_stop", "player")
+	r.expectClosed()
+}
+
+// TestRecordDiskFull: a recording for which there is no room ends, says why and can be played as far as it got. The stream
+// lives on, other recordings are not concerned, and with room again a new one can be begun.
+func TestRecordDiskFull(t *testing.T) {
+	t.Parallel()
+	disk, root := smallDisk(t, "16"), t.TempDir()
+	r := newReceiver(t)
+	r.setAnswer(func(p *post) reply {
+		if p.hook != event.OnPublish {
+			return reply{}
+		}
+		to := root
+		if strings.HasPrefix(p.body.Stream, "full") {
+			to = disk
+		}
+		return reply{body: fmt.Sprintf(`{"code":0,"enable_mp4":true,"mp4_save_path":%q}`, to)}
+	})
+	s := start(t, quick().endpoint(r).with("server.state_dir", stateDir(t)))
+	full, other := watch(t, s, r, "full"), watch(t, s, r, "other")
+	s.awaitFiles(t, disk, "full", 1)
+	free := fill(t, disk, 1<<30)
+	broken := r.accept(event.OnRecordMP4, "full")
+	if broken.body.Reason != "disk_full" {
+		t.Errorf("the reason is %q", broken.body.Reason)
+	}
+	full.goesOn(t)
+	other.goesOn(t)
+	record := func(call, name string) answer {
+		t.Helper()
+		return s.call(call, "vhost", "__defaultVhost__", "app", "live", "stream", name, "type", "1")
+	}
+	if record("isRecording", "full").Status || !record("isRecording", "other").Status {
+		t.Error("the recording that ended goes on, or the other one does not")
+	}
+	free()
+	if a := record("startRecord", "full"); !a.Result {
+		t.Errorf("%+v", a)
+	}
+	s.awaitFiles(t, disk, "full", 1)
+	s.stop()
+	want := spell("register", "record_mp4 disk_full", "publisher", "unregister", "record_mp4", "publication_ended server_stop")
+	got := slices.DeleteFunc(r.story("full"), func(w string) bool { return w == "player" }) // anywhere after its stream
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+	for _, name := range []string{"full", "other"} {
+		for _, p := range r.accepted(name) {
+			if path, ok := p.json["file_path"].(string); ok && p.hook == event.OnRecordMP4 {
+				play := runTool(t, "ffmpeg", "-v", "error", "-nostdin", "-xerror", "-i", path, "-f", "null", "-")
+				play.tolerate = "non monotonically increasing dts" // as in expectFile
+				play.output()
+			}
+		}
+	}
+	if last := r.accept(event.OnRecordMP4, "other"); last.body.Reason != "" {
+		t.Errorf("the other recording ended with %q", last.body.Reason)
+	}
 	r.expectClosed()
 }

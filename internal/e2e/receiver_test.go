@@ -235,15 +235,22 @@ func (r *receiver) transcript() string {
 // await waits until n posts match and returns them.
 func (r *receiver) await(what string, n int, match func(*post) bool) []*post {
 	r.t.Helper()
+	return r.awaitIn(r.t, what, n, match)
+}
+
+// awaitIn is await in a part of the test, which fails when they don't come.
+func (r *receiver) awaitIn(t *testing.T, what string, n int, match func(*post) bool) []*post {
+	t.Helper()
 	deadline := time.After(patience)
-	for {
+	var found []*post
+	for seen := 0; ; {
 		r.mu.Lock()
-		var found []*post
-		for _, p := range r.posts {
+		for _, p := range r.posts[seen:] {
 			if match(p) {
 				found = append(found, p)
 			}
 		}
+		seen = len(r.posts)
 		change := r.change
 		r.mu.Unlock()
 		if len(found) >= n {
@@ -252,7 +259,7 @@ func (r *receiver) await(what string, n int, match func(*post) bool) []*post {
 		select {
 		case <-change:
 		case <-deadline:
-			r.t.Fatalf("%d of %d: %s did not come", len(found), n, what)
+			t.Fatalf("%d of %d: %s did not come", len(found), n, what)
 		}
 	}
 }
@@ -260,7 +267,13 @@ func (r *receiver) await(what string, n int, match func(*post) bool) []*post {
 // accept waits until an event of the stream was accepted.
 func (r *receiver) accept(hook event.Type, stream string, more ...func(*post) bool) *post {
 	r.t.Helper()
-	found := r.await(fmt.Sprintf("%s of %q", hook, stream), 1, func(p *post) bool {
+	return r.acceptIn(r.t, hook, stream, more...)
+}
+
+// acceptIn is accept in a part of the test.
+func (r *receiver) acceptIn(t *testing.T, hook event.Type, stream string, more ...func(*post) bool) *post {
+	t.Helper()
+	found := r.awaitIn(t, fmt.Sprintf("%s of %q", hook, stream), 1, func(p *post) bool {
 		ok := p.accepted && p.hook == hook && p.body.Event.Stream == key(stream)
 		for _, m := range more {
 			ok = ok && m(p)

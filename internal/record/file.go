@@ -93,6 +93,10 @@ func (f *file) append(m *fmp4.Muxer, next *media.Frame) error {
 	f.buf = m.AppendFragment(f.buf[:0], next)
 	at := f.size
 	if err := f.write(f.buf); err != nil {
+		// A part of a fragment is of no use, and players complain about it.
+		if cut := f.f.Truncate(at); cut == nil {
+			f.size = at
+		}
 		return err
 	}
 	f.index.Add(at, len(f.buf), m.Samples())
