@@ -17,7 +17,7 @@ import (
 // players come first and wait, so that the expected number is exact.
 func TestMedia(t *testing.T) {
 	t.Parallel()
-	s, r := serve(t, "general.maxStreamWaitMS", "60000") // many tools start at once
+	s, r := serve(t, "general.maxStreamWaitMS", "60000", "protocol.add_mute_audio", "0") // many tools start at once
 	pcm := func(codec string) []string { return strings.Fields("-c:a " + codec + " -ar 8000 -ac 1") }
 	for _, tc := range []struct {
 		name string
@@ -132,7 +132,7 @@ func compareTimes(t *testing.T, protocol string, got, want map[string][]moment) 
 // it, audio from before the first picture included.
 func TestBurst(t *testing.T) {
 	t.Parallel()
-	s, r := serve(t)
+	s, r := serve(t, "protocol.add_mute_audio", "0")
 	for _, tc := range []struct {
 		name, seconds string
 		args          [][]string

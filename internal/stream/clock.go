@@ -94,6 +94,39 @@ func (c *clock) stamp(k media.Kind, dts time.Duration, now time.Time) time.Durat
 	return out
 }
 
+// follow notes a DTS that was given out without stamp: what is stamped later comes behind it.
+func (t *trackClock) follow(dts time.Duration) {
+	if !t.any {
+		t.any, t.step = true, stampFrame
+	}
+	t.last = max(t.last, dts)
+}
+
+// early says how far the first frame of a track would come before the start of the publication: sound that is sent late may
+// begin before the first picture.
+func (c *clock) early(k media.Kind, dts time.Duration) time.Duration {
+	t := &c.tracks[k]
+	if c.mode != stampRelative || !c.begun || t.begun || t.any {
+		return 0
+	}
+	if d := -dts - c.newest.offset; d > 0 && d < stampJump {
+		return d
+	}
+	return 0
+}
+
+// postpone moves everything that was given out by d.
+func (c *clock) postpone(d time.Duration) {
+	c.newest.offset += d
+	c.last += d
+	for i := range c.tracks {
+		if t := &c.tracks[i]; t.any {
+			t.line.offset += d
+			t.last += d
+		}
+	}
+}
+
 // first places the first frame of a track of this session.
 func (c *clock) first(t *trackClock, dts time.Duration) time.Duration {
 	t.begun = true

@@ -54,6 +54,8 @@ type publication struct {
 	bytes   uint64    // of media
 	speed   speedometer
 	gop     gopCache
+	mute    *muteAudio // nil: none is added
+	pacer   *pacer     // nil: nothing waits for its time
 	outputs []*output
 	viewers map[*Viewer]struct{}
 	idle    idleWatch
@@ -159,6 +161,7 @@ func (p *publication) lose(reason fact.EndReason, d *deferred) {
 		p.end(reason, d)
 		return
 	}
+	p.drainPacer(d)
 	p.flush(d)
 	stop(p.register)
 	p.losses++
@@ -195,6 +198,7 @@ func (p *publication) end(reason fact.EndReason, d *deferred) {
 		p.detach()
 		d.call(s.req.Kick)
 	}
+	p.drainPacer(d)
 	p.flush(d)
 	h := p.hub
 	for _, s := range slices.Backward(p.sources) {

@@ -81,8 +81,12 @@ func (p *publication) ingest(f *media.Frame, d *deferred) {
 	if t == nil {
 		return // beyond max_track
 	}
+	if kind == media.Audio {
+		p.unmute()
+	}
 	open := p.open
 	if changed && open && t.cur.Ready() {
+		p.drainPacer(d)
 		p.change(true, d)
 	}
 	if f.Config || len(f.Data) == 0 {
@@ -93,17 +97,39 @@ func (p *publication) ingest(f *media.Frame, d *deferred) {
 	}
 	p.bytes += uint64(len(f.Data))
 	p.speed.add(len(f.Data), now)
+	if !open {
+		p.makeRoom(kind, f.DTS)
+	}
 	g := *f
 	g.Track = t.cur
 	g.DTS = p.clock.stamp(kind, f.DTS, now)
 	g.PTS = g.DTS + (f.PTS - f.DTS)
 	t.count(&g)
 	if open {
-		p.deliver(&g, now, d)
+		p.pace(&g, now, d)
 		return
 	}
 	p.keep(&g)
 	p.tryRegister(now, d)
+}
+
+// makeRoom lets a track that begins before what is held back begin at 0, and moves that by as much. The frames are copies of
+// ours that nobody else has seen.
+func (p *publication) makeRoom(kind media.Kind, dts time.Duration) {
+	d := p.clock.early(kind, dts)
+	if d == 0 {
+		return
+	}
+	p.clock.postpone(d)
+	for _, f := range p.cached {
+		f.DTS += d
+		f.PTS += d
+	}
+	for _, t := range p.tracks {
+		if t.frames > 0 {
+			t.first, t.last, t.keyAt = t.first+d, t.last+d, t.keyAt+d
+		}
+	}
 }
 
 // observe finds or adds the track of tr and says whether its configuration is new.
@@ -236,6 +262,7 @@ func (p *publication) registerLate() {
 // registerAll registers every schema that the options allow, begins the recordings, hands the waiting players their viewers
 // and delivers what was held back. A stream of which only files are made has no schema, or one that registers later.
 func (p *publication) registerAll(now time.Time, d *deferred) {
+	p.addMute()
 	for _, schema := range p.hub.schemas {
 		if p.opts.enabled(schema) && p.playable(schema) {
 			p.registerOne(schema, now)
@@ -345,18 +372,30 @@ func (p *publication) source(schema string) *source {
 	return nil
 }
 
-// deliver puts a stamped frame into the GOP cache and the wire logs.
+// deliver hands a stamped frame on, and the silence that goes with it.
 func (p *publication) deliver(f *media.Frame, now time.Time, d *deferred) {
+	mute := p.mute != nil && f.Track.Codec.Kind() == media.Video
+	if mute {
+		p.silence(f.DTS, now, d)
+	}
+	if p.hand(f, now, d) && mute && !p.mute.begun {
+		p.mute.begun, p.mute.next = true, f.DTS
+	}
+}
+
+// hand puts a stamped frame into the GOP cache and the wire logs. It is false for one that nobody could decode.
+func (p *publication) hand(f *media.Frame, now time.Time, d *deferred) bool {
 	cfg := p.hub.cfg.Load()
 	if !f.Track.Ready() {
-		return // of a track that is not in the program
+		return false // of a track that is not in the program
 	}
 	key, ok := p.gop.add(f, cfg)
 	if !ok {
-		return
+		return false
 	}
 	for _, o := range p.outputs {
 		o.write(f, key, now, cfg, d)
 	}
 	p.record(f, key)
+	return true
 }

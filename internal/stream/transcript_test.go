@@ -308,6 +308,14 @@ func (s *stage) option(args []string) {
 			s.opts.MP4AsPlayer = v == "1"
 		case "auto_close":
 			s.opts.AutoClose = v == "1"
+		case "add_mute_audio":
+			s.opts.AddMuteAudio = v == "1"
+		case "paced_sender_ms":
+			ms, err := strconv.Atoi(v)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			s.opts.PacedSender = time.Duration(ms) * time.Millisecond
 		case "enable_audio":
 			s.opts.EnableAudio = v == "1"
 		case "enable_rtmp":
