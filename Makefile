@@ -19,7 +19,7 @@ DURATION     ?= 10m
 ARGS         ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test simulate kill-loop soak bench lint fmt fuzz tools test-deps clean
+.PHONY: help build run demo test matrix simulate kill-loop soak bench lint fmt fuzz tools test-deps clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,9 +33,12 @@ run: build ## build and serve (RTMP 1935, HTTP 8080, state below ./data)
 demo: build ## the product in a minute: faults, a crash, and nothing lost or out of order
 	$(BIN) demo $(ARGS)
 
-test: test-deps ## vet, all tests with the race detector in random order, import rules
+test: test-deps ## vet, all tests but the matrix with the race detector in random order, import rules
 	$(GO) vet ./...
-	$(GO) test -race -shuffle=on -tags realclient -timeout $(TEST_TIMEOUT) ./...
+	$(GO) test -race -shuffle=on -tags realclient -skip '^TestMatrix$$' -timeout $(TEST_TIMEOUT) ./...
+
+matrix: test-deps ## every way in to every way out, with real clients; ends with 'N passed, N failed'
+	@GO='$(GO)' scripts/matrix
 
 simulate: ## SEEDS runs of the event plane in virtual time, from seed SEED on
 	$(GO) test -count=1 -timeout 60m -v -run TestSimulation ./internal/simulation -seeds $(SEEDS) -seed $(SEED)

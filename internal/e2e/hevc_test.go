@@ -258,7 +258,13 @@ func playFLV(t *testing.T, url string, enhanced bool, attached func()) []*media.
 		t.Error(res.Status)
 		return col.done()
 	}
-	for r := flv.NewReader(bufio.NewReader(res.Body)); ; {
+	return readFLV(t, res.Body, enhanced, attached)
+}
+
+// readFLV demuxes what comes, up to the end.
+func readFLV(t *testing.T, in io.Reader, enhanced bool, attached func()) []*media.Frame {
+	col := collector{t: t, enhanced: enhanced, attached: attached}
+	for r := flv.NewReader(bufio.NewReader(in)); ; {
 		tag, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return col.done()

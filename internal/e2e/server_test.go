@@ -137,6 +137,7 @@ type server struct {
 	cmd        *exec.Cmd
 	log        *processLog
 	rtmp, http string // addresses
+	rtsp       string
 	gone       chan struct{}
 	err        error // of the process; written before gone is closed
 }
@@ -197,7 +198,7 @@ func tail(s string, n int) string {
 	return s
 }
 
-var up = regexp.MustCompile(`msg="hookline is up".* rtmp=(\S+) http=(\S+)`)
+var up = regexp.MustCompile(`msg="hookline is up".* rtmp=(\S+) http=(\S+) rtsp=(\S+)`)
 
 // start starts the program and waits until it is up.
 func start(t *testing.T, s settings, args ...string) *server {
@@ -213,7 +214,7 @@ func (p *server) awaitUp() {
 	if m == nil {
 		p.t.Fatalf("the server did not come up:\n%s", p.log)
 	}
-	p.rtmp, p.http = m[1], m[2]
+	p.rtmp, p.http, p.rtsp = m[1], m[2], m[3]
 }
 
 // serve starts a server with a receiver of its own.
@@ -225,6 +226,9 @@ func serve(t *testing.T, pairs ...string) (*server, *receiver) {
 
 // rtmpURL returns the URL of a stream of app live.
 func (p *server) rtmpURL(stream string) string { return "rtmp://" + p.rtmp + "/live/" + stream }
+
+// rtspURL is rtmpURL for RTSP.
+func (p *server) rtspURL(stream string) string { return "rtsp://" + p.rtsp + "/live/" + stream }
 
 // flvURL is rtmpURL for HTTP-FLV; stream may have a query.
 func (p *server) flvURL(stream string) string { return p.liveURL(stream, "flv") }
