@@ -13,7 +13,7 @@ import (
 func cpuOf(pid int) (time.Duration, error) {
 	const schedClock = 2 // CPUCLOCK_SCHED of the process's clocks
 	var ts unix.Timespec
-	if err := unix.ClockGettime(int32(^pid)<<3|schedClock, &ts); err != nil { //nolint:gosec // a process id has 22 bits
+	if err := unix.ClockGettime(int32(^pid)<<3|schedClock, &ts); err != nil {
 		return 0, fmt.Errorf("%w: the clock of process %d: %w", ErrNoProc, pid, err)
 	}
 	return time.Duration(ts.Nano()), nil
