@@ -20,6 +20,9 @@ const (
 	memTableSize = 8 << 20
 	// memTables may pile up while one is being written, before Append waits.
 	memTables = 4
+	// mergeTables of the index pile up before they are merged: each merge rewrites the index, and who reads it, for a stream
+	// that is behind or asked about, has to look into all of them, a microsecond each.
+	mergeTables = 16
 	// stopWrites is so many tables in level 0 that compactions never make Append wait: reads become slower first.
 	stopWrites = 1000
 	// reclaimDelay is how long after Trim at the latest the space is given back.
@@ -34,7 +37,7 @@ func (j *Journal) options() *pebbledb.Options {
 		CacheSize:                   cacheSize,
 		MemTableSize:                memTableSize,
 		MemTableStopWritesThreshold: memTables,
-		L0CompactionThreshold:       4,
+		L0CompactionThreshold:       mergeTables,
 		L0StopWritesThreshold:       stopWrites,
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                256,
