@@ -39,7 +39,7 @@ func isOwn(name string) bool {
 		return true
 	}
 	return name == keyAllowPrivate || name == "hook.on_publication_ended" || name == "hook.on_event_gap" ||
-		name == "hook.on_admin_action" || name == keyHookSecret
+		name == "hook.on_admin_action" || name == keyHookSecret || name == "hls.lowLatency" || name == "hls.partDur"
 }
 
 // sectionDoc says in a new file what a section is for.

@@ -17,6 +17,8 @@ type HLS struct {
 	DeleteDelay  time.Duration // deleteDelaySec; 10 s
 	FastRegister bool          // fastRegister; 0
 	Extension    string        // fmp4SegExt; .mp4
+	LowLatency   bool          // lowLatency; 0. Hookline's own
+	Part         time.Duration // partDur; 0.3 s. Hookline's own
 }
 
 // hlsKeys are [hls].
@@ -34,6 +36,9 @@ func hlsKeys() []Key {
 		durationKey("hls.deleteDelaySec", "10", time.Second, 0, maxSeconds, Now, "delete delay at stream end",
 			func(c *Config) *time.Duration { return &c.HLS.DeleteDelay }),
 		boolKey("hls.fastRegister", "0", Now, "first segment is one GOP", func(c *Config) *bool { return &c.HLS.FastRegister }),
+		boolKey("hls.lowLatency", "0", New, "Low-Latency HLS for the fMP4 variant (Hookline)", func(c *Config) *bool { return &c.HLS.LowLatency }),
+		durationKey("hls.partDur", "0.3", time.Second, 0.1, 10, New, "about the length of the parts of Low-Latency HLS (Hookline)",
+			func(c *Config) *time.Duration { return &c.HLS.Part }),
 		extensionKey("hls.fmp4SegExt", ".mp4", New, "extension of fMP4 segments", func(c *Config) *string { return &c.HLS.Extension }),
 	}
 }

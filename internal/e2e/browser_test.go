@@ -158,6 +158,9 @@ type videoState struct {
 	Audio   int      `json:"audio"`
 	Colours int      `json:"colours"`
 	Errors  []string `json:"errors"`
+	Parts   int      `json:"parts"`   // of Low-Latency HLS that were loaded
+	Blocked int      `json:"blocked"` // playlists that the player waited for
+	Latency float64  `json:"latency"` // seconds, as hls.js reckons it
 	X       float64  `json:"x"`
 	Y       float64  `json:"y"`
 }
@@ -293,6 +296,41 @@ func TestBrowserHLS(t *testing.T) {
 	}
 	if plays["hls"] != 1 || plays["hls.fmp4"] != 1 || len(plays) != 2 {
 		t.Errorf("on_play came %v times\n%s", plays, r.transcript())
+	}
+}
+
+// TestBrowserLowLatency: hls.js takes the parts of Low-Latency HLS and waits for its playlists; it is asked for once. Nothing
+// of it is there for the variant with TS.
+func TestBrowserLowLatency(t *testing.T) {
+	t.Parallel()
+	s, r := serve(t, "protocol.enable_hls", "1", "protocol.enable_hls_fmp4", "1", "hls.segDur", "2", "hls.lowLatency", "1", "hls.partDur", "0.3")
+	live(t, s.rtmpURL("web"))
+	b := newBrowser(t, playerPage(t))
+	b.eval(fmt.Sprintf("startHLS(%q, %q)", "low", s.hlsURL("web?by=low", "hls.fmp4.m3u8")))
+	b.eval(fmt.Sprintf("startHLS(%q, %q)", "plain", s.hlsURL("web?by=plain", "hls.m3u8")))
+	b.eval("players.low.loads.player.config.maxLiveSyncPlaybackRate = 1.5") // as players do that want to be near
+	b.awaitMoving(2)
+	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		now := b.state()
+		if now["plain"].Parts > 0 || now["plain"].Blocked > 0 || len(now["low"].Errors) > 0 {
+			t.Fatalf("%+v", now)
+		}
+		if now["low"].Parts >= 30 && now["low"].Blocked >= 30 {
+			t.Logf("latency as hls.js has it: %.2f s with parts, %.2f s without", now["low"].Latency, now["plain"].Latency)
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", now)
+		}
+	}
+	plays := 0
+	for _, p := range r.accepted("web") {
+		if p.hook == event.OnPlay && p.json["params"] == "by=low" {
+			plays++
+		}
+	}
+	if plays != 1 {
+		t.Errorf("on_play came %d times\n%s", plays, r.transcript())
 	}
 }
 

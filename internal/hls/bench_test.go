@@ -13,8 +13,8 @@ import (
 
 // BenchmarkSegment is what a segmenter does with a second of 2.1 Mbit/s: pictures and sound to a file, and the playlists.
 func BenchmarkSegment(b *testing.B) {
-	for _, variant := range []string{TS, FMP4} {
-		b.Run(variant, func(b *testing.B) {
+	for name, variant := range map[string]string{TS: TS, FMP4: FMP4, "low": FMP4} {
+		b.Run(name, func(b *testing.B) {
 			cfg := DefaultConfig()
 			cfg.Logger = slog.New(slog.DiscardHandler)
 			s := &Server{}
@@ -25,7 +25,10 @@ func BenchmarkSegment(b *testing.B) {
 				program: stream.Program{Tracks: []*media.Track{video}}, reported: true,
 			}
 			g.job.Stream = fact.Stream{App: "live", Stream: "cam"}
-			g.mux = newMuxer(variant, g.program.Tracks)
+			if name == "low" { // and nobody asks
+				g.low = newLowLatency(&cfg)
+			}
+			g.mux = newMuxer(variant, g.program.Tracks, g.low)
 			data := append([]byte{0, 0, 41, 0, 0x41}, bytes.Repeat([]byte{0x5a}, 41*256-1)...)
 			b.SetBytes(25 * int64(len(data)))
 			b.ReportAllocs()

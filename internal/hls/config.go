@@ -31,6 +31,12 @@ type Config struct {
 	DeleteDelay time.Duration
 	// FastRegister ends the first segment with its first group of pictures (hls.fastRegister). Default false.
 	FastRegister bool
+	// LowLatency makes Low-Latency HLS of the fMP4 variant (hls.lowLatency). Default false.
+	LowLatency bool
+	// Part is about the length of its parts (hls.partDur). Default 300 ms.
+	Part time.Duration
+	// MaxWaiting bounds the requests that wait for a playlist or a part that is not there yet. Default 10,000.
+	MaxWaiting int
 	// Extension of fMP4 segments (hls.fmp4SegExt). Default ".mp4".
 	Extension string
 	// Vhosts adds the vhost as the first directory level (general.enableVhost). Default false.
@@ -62,6 +68,7 @@ func DefaultConfig() Config {
 		Root: "./www", FileBuffer: 64 << 10,
 		Segment: 2 * time.Second, Count: 3, Retain: 5, DeleteDelay: 10 * time.Second, Extension: ".mp4",
 		AllowCrossDomains: true, ViewerIdle: time.Minute, QueueBytes: 32 << 20, MaxViewers: 100_000,
+		Part: 300 * time.Millisecond, MaxWaiting: 10_000,
 		Address: remote, Logger: slog.Default(),
 	}
 }

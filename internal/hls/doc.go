@@ -1,4 +1,4 @@
-// Package hls cuts live streams into segments and serves them (RFC 8216), with MPEG-TS ("hls") and with fragmented MP4
+// Package hls cuts live streams into segments and serves them (RFC 8216 and 8216bis), with MPEG-TS ("hls") and with fragmented MP4
 // ("hls.fmp4"), under ZLMediaKit's names.
 //
 // Contract.
@@ -11,5 +11,8 @@
 //     shrinks, and no segment is longer than it when rounded.
 //   - A viewer is whoever keeps asking: known by a cookie, or else by address, parameters and program. It counts as a reader,
 //     asks on_play once, and is reported when it has not asked for Config.ViewerIdle, or when the stream has ended.
+//   - With Config.LowLatency the fMP4 variant is Low-Latency HLS (RFC 8216bis): parts, which are runs of bytes of the segment's
+//     file, playlists and the next part for which a request can wait. Each part is complete on disk before a playlist names it.
+//     Nothing is rendered, and nobody is woken, unless somebody asks.
 //   - Every report of a segment (on_record_ts) comes before the playlist that names it.
 package hls

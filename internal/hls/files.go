@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -75,7 +74,7 @@ func initOf(n int) string {
 
 // discard removes files that left the playlists long enough ago.
 func (g *segmenter) discard() {
-	keep := g.shown + g.cfg.Delay
+	keep := g.listing + g.cfg.Delay
 	kept := g.cfg.Keep || g.cfg.Count == 0
 	if !kept {
 		keep += g.cfg.Retain
@@ -89,7 +88,7 @@ func (g *segmenter) discard() {
 			}
 		}
 	}
-	g.known = slices.Delete(g.known, 0, n)
+	g.known = g.known[n:]
 }
 
 // prune removes dir and the directories above it, up to top, as far as they are empty.
@@ -101,10 +100,7 @@ func prune(dir, top string) {
 
 // publish shows the segments that are there.
 func (g *segmenter) publish(ended bool) {
-	l := list{variant: g.variant, segments: g.known[len(g.known)-g.shown:], target: g.target, event: g.cfg.Count == 0, ended: ended}
-	if g.cfg.Vhosts {
-		l.query = "vhost=" + url.QueryEscape(g.job.Stream.Vhost)
-	}
+	l := g.listed(ended)
 	now := l.render()
 	g.list(playlistName(g.variant), now)
 	var behind []byte
@@ -125,11 +121,24 @@ func (g *segmenter) publish(ended bool) {
 	g.mu.Lock()
 	g.playlist, g.behind = now, behind
 	g.mu.Unlock()
+	if g.low != nil {
+		g.expose(nil, ended)
+	}
 	if !g.reported {
 		g.reported = true
 		g.srv.show(g)
 		g.job.Register(g.variant)
 	}
+}
+
+// listed is what the playlist shows now.
+func (g *segmenter) listed(ended bool) list {
+	n := len(g.known)
+	l := list{variant: g.variant, segments: g.known[n-g.listing : n : n], target: g.target, event: g.cfg.Count == 0, ended: ended}
+	if g.cfg.Vhosts {
+		l.query = "vhost=" + url.QueryEscape(g.job.Stream.Vhost)
+	}
+	return l
 }
 
 // delayed says whether there is a playlist that is behind.

@@ -51,6 +51,7 @@ func (s *Server) Match(r *http.Request) bool {
 var (
 	hourPattern    = regexp.MustCompile(`^(.+)/\d{4}-\d\d-\d\d/\d\d/(vod|vod\.fmp4)\.m3u8$`)
 	segmentPattern = regexp.MustCompile(`^(.+)/\d{4}-\d\d-\d\d/\d\d/\d\d-\d\d_\d+(\.[^/]+)$`)
+	partPattern    = regexp.MustCompile(`^(.+)/part_\d+_\d+(\.[^/]+)$`)
 	initPattern    = regexp.MustCompile(`^(.+)/init(_\d+)?\.mp4$`)
 )
 
@@ -102,6 +103,9 @@ func fileOf(p string, cfg *Config) (dir string, variants []string, list bool) {
 		return m[1], []string{FMP4}, true
 	}
 	if m := initPattern.FindStringSubmatch(p); m != nil {
+		return m[1] + "/", []string{FMP4}, false
+	}
+	if m := partPattern.FindStringSubmatch(p); m != nil && m[2] == cfg.Extension {
 		return m[1] + "/", []string{FMP4}, false
 	}
 	m := segmentPattern.FindStringSubmatch(p)
@@ -191,6 +195,17 @@ func (s *Server) servePlaylist(w http.ResponseWriter, r *http.Request, cfg *Conf
 	b, behind := g.current()
 	switch t.rest {
 	case playlistName(t.variant):
+		if g.low == nil {
+			break
+		}
+		d, err := directives(r.URL.RawQuery)
+		if err == nil {
+			b, err = g.reload(r.Context(), d)
+		}
+		if err != nil {
+			deny(w, err)
+			return
+		}
 	case delayedName:
 		b = behind
 	default:
@@ -222,7 +237,7 @@ func refuse(w http.ResponseWriter, err error) {
 // identity is that of a viewer without cookies: players that ignore them repeat address, parameters and program.
 func identity(r *http.Request, ip string, t *target) string {
 	h := sha256.New()
-	for _, part := range []string{t.key(), ip, r.URL.RawQuery, r.UserAgent()} {
+	for _, part := range []string{t.key(), ip, params(r.URL.RawQuery), r.UserAgent()} {
 		_, _ = io.WriteString(h, part+"\x00")
 	}
 	return string(h.Sum(nil))
@@ -292,7 +307,7 @@ func (s *Server) letIn(w http.ResponseWriter, r *http.Request, cfg *Config, t *t
 	peer := stream.Peer{TypeID: "mediakit::HttpSession"}
 	peer.IP, peer.Port, peer.ID = ip, port, cfg.SessionID()
 	played, err := s.hub.Play(r.Context(), stream.PlayRequest{
-		MediaInfo: fact.MediaInfo{Schema: t.variant, Protocol: t.variant, Stream: t.name, Params: r.URL.RawQuery},
+		MediaInfo: fact.MediaInfo{Schema: t.variant, Protocol: t.variant, Stream: t.name, Params: params(r.URL.RawQuery)},
 		Peer:      peer, Format: t.variant, Kick: v.kick,
 	})
 	var refused *stream.RefusedError
@@ -350,6 +365,10 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, cfg *Config, 
 		http.Error(w, "ask for the playlist first", http.StatusUnauthorized)
 		return
 	}
+	if strings.HasPrefix(t.rest, "part_") {
+		s.servePart(w, r, g, v, t.rest)
+		return
+	}
 	f, err := os.Open(filepath.Join(g.dir, filepath.FromSlash(t.rest)))
 	if err != nil {
 		http.NotFound(w, r)
@@ -361,16 +380,22 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, cfg *Config, 
 		http.NotFound(w, r)
 		return
 	}
-	kind := "video/mp4"
 	if path.Ext(t.rest) == ".ts" {
-		kind = "video/mp2t"
+		w.Header().Set("Content-Type", "video/mp2t")
 	}
-	w.Header().Set("Content-Type", kind)
+	send(w, r, v, f, info.Size(), info.ModTime())
+}
+
+// send serves media to a viewer.
+func send(w http.ResponseWriter, r *http.Request, v *viewer, content io.ReadSeeker, size int64, modified time.Time) {
+	if h := w.Header(); h.Get("Content-Type") == "" {
+		h.Set("Content-Type", "video/mp4")
+	}
 	// A client that stops reading must not hold the file for ever.
 	slow := http.NewResponseController(w)
-	_ = slow.SetWriteDeadline(time.Now().Add(patience + time.Duration(info.Size()/slowest)*time.Second))
+	_ = slow.SetWriteDeadline(time.Now().Add(patience + time.Duration(size/slowest)*time.Second))
 	c := &counter{ResponseWriter: w}
-	http.ServeContent(c, r, "", info.ModTime(), f)
+	http.ServeContent(c, r, "", modified, content)
 	_ = slow.SetWriteDeadline(time.Time{})
 	v.sent(c.n)
 }

@@ -40,6 +40,7 @@ const (
 
 type fmp4Muxer struct {
 	mux   *fmp4.Muxer
+	low   *lowLatency   // not nil: parts end fragments, once there are parts
 	begun time.Duration // DTS of the first frame that is held back
 	bytes int           // held back
 }
@@ -49,7 +50,11 @@ func (m *fmp4Muxer) init() []byte            { return m.mux.AppendInit(nil) }
 func (m *fmp4Muxer) begin(dst []byte) []byte { return dst }
 
 func (m *fmp4Muxer) add(dst []byte, f *media.Frame) []byte {
-	if m.mux.Pending() > 0 && (f.Key || f.DTS-m.begun >= fragmentLength || m.bytes >= fragmentBytes) {
+	ends := m.bytes >= fragmentBytes
+	if m.low == nil || m.low.target == 0 {
+		ends = ends || f.Key || f.DTS-m.begun >= fragmentLength
+	}
+	if m.mux.Pending() > 0 && ends {
 		dst = m.mux.AppendFragment(dst, f)
 	}
 	if m.mux.Pending() == 0 {
@@ -63,9 +68,9 @@ func (m *fmp4Muxer) add(dst []byte, f *media.Frame) []byte {
 
 func (m *fmp4Muxer) end(dst []byte, next *media.Frame) []byte { return m.mux.AppendFragment(dst, next) }
 
-func newMuxer(variant string, t []*media.Track) muxer {
+func newMuxer(variant string, t []*media.Track, low *lowLatency) muxer {
 	if variant == FMP4 {
-		return &fmp4Muxer{mux: fmp4.NewMuxer(t)}
+		return &fmp4Muxer{mux: fmp4.NewMuxer(t), low: low}
 	}
 	return &tsMuxer{mux: mpegts.NewMuxer(t)}
 }

@@ -1,10 +1,11 @@
 package hls
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"math"
 	"net/url"
-	"strings"
 	"time"
 )
 
@@ -21,6 +22,8 @@ type segment struct {
 	broken bool
 	// resets is the number of discontinuities before the segment, itself included.
 	resets int
+	parts  []part    // of Low-Latency HLS
+	date   time.Time // likewise
 }
 
 // list is what a playlist shows.
@@ -35,49 +38,101 @@ type list struct {
 	// whole: the list begins with its first segment, so that numbers count from there; past stands before it.
 	whole bool
 	past  string
+	low   *lowList // nil: not of Low-Latency HLS
+}
+
+type writer interface {
+	io.Writer
+	io.StringWriter
 }
 
 // render writes the playlist.
 func (l *list) render() []byte {
-	var b strings.Builder
+	var b bytes.Buffer
 	version := 4
 	if l.variant == FMP4 {
 		version = 7
 	}
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-ALLOW-CACHE:NO\n#EXT-X-TARGETDURATION:%d\n", version, max(l.target, 1))
-	first := uint64(0)
-	if len(l.segments) > 0 && !l.whole {
-		first = l.segments[0].sequence
+	if l.low != nil {
+		l.low.head(&b)
 	}
-	fmt.Fprintf(&b, "#EXT-X-MEDIA-SEQUENCE:%d\n", first)
-	if len(l.segments) > 0 && !l.whole {
-		n := l.segments[0].resets
-		if l.segments[0].broken {
-			n-- // its own tag stands in the list
-		}
-		if n > 0 {
-			fmt.Fprintf(&b, "#EXT-X-DISCONTINUITY-SEQUENCE:%d\n", n)
-		}
-	}
+	l.numbers(&b)
 	if l.event {
 		b.WriteString("#EXT-X-PLAYLIST-TYPE:EVENT\n")
 	}
 	b.WriteString(l.past)
 	shown := ""
-	for _, s := range l.segments {
-		if s.broken {
-			b.WriteString("#EXT-X-DISCONTINUITY\n")
-		}
-		if s.init != shown {
-			shown = s.init
-			fmt.Fprintf(&b, "#EXT-X-MAP:URI=%q\n", l.uri(s.init))
+	parts := l.partsFrom()
+	for i := range l.segments {
+		s := &l.segments[i]
+		l.begin(&b, s, &shown)
+		if l.low != nil && i >= parts {
+			l.low.parts(&b, s.parts, l.uri)
 		}
 		fmt.Fprintf(&b, "#EXTINF:%.3f,\n%s\n", s.length.Seconds(), l.uri(s.name))
+	}
+	if l.low != nil && !l.ended {
+		if s := &l.low.open; len(s.parts) > 0 {
+			l.begin(&b, s, &shown)
+			l.low.parts(&b, s.parts, l.uri)
+		}
+		fmt.Fprintf(&b, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=%q\n", l.uri(l.low.name(l.low.next)))
 	}
 	if l.ended {
 		b.WriteString("#EXT-X-ENDLIST\n")
 	}
-	return []byte(b.String())
+	return b.Bytes()
+}
+
+// numbers writes the tags that count what has left the list.
+func (l *list) numbers(b writer) {
+	first := uint64(0)
+	if len(l.segments) > 0 && !l.whole {
+		first = l.segments[0].sequence
+	}
+	fmt.Fprintf(b, "#EXT-X-MEDIA-SEQUENCE:%d\n", first)
+	if len(l.segments) == 0 || l.whole {
+		return
+	}
+	n := l.segments[0].resets
+	if l.segments[0].broken {
+		n-- // its own tag stands in the list
+	}
+	if n > 0 {
+		fmt.Fprintf(b, "#EXT-X-DISCONTINUITY-SEQUENCE:%d\n", n)
+	}
+}
+
+// begin writes the tags before a segment. shown is the init segment that holds.
+func (l *list) begin(b writer, s *segment, shown *string) {
+	if s.broken {
+		_, _ = b.WriteString("#EXT-X-DISCONTINUITY\n")
+	}
+	if s.init != *shown {
+		*shown = s.init
+		fmt.Fprintf(b, "#EXT-X-MAP:URI=%q\n", l.uri(s.init))
+	}
+	if l.low != nil {
+		l.low.date(b, s)
+	}
+}
+
+// partsFrom is the first segment whose parts are shown: those of the last three target durations (RFC 8216bis section 6.2.2).
+func (l *list) partsFrom() int {
+	if l.low == nil {
+		return 0
+	}
+	var behind time.Duration
+	for _, p := range l.low.open.parts {
+		behind += p.length
+	}
+	i := len(l.segments)
+	for i > 0 && behind < 3*time.Duration(l.target)*time.Second {
+		i--
+		behind += l.segments[i].length
+	}
+	return i
 }
 
 func (l *list) uri(name string) string {

@@ -30,6 +30,7 @@ type segmenter struct {
 
 	mu               sync.Mutex // guards what follows; read by those who ask
 	playlist, behind []byte     // behind: that of Config.Delay
+	shown            *state     // of Low-Latency HLS
 
 	// Owned by run.
 	program  stream.Program
@@ -48,8 +49,9 @@ type segmenter struct {
 	init     string
 	broken   bool // a discontinuity comes next
 	resets   int
-	known    []segment // in a playlist, or not deleted yet
-	shown    int       // of known, from the end: those in the playlist
+	low      *lowLatency // nil: no parts
+	known    []segment   // in a playlist, or not deleted yet; what is in it does not change any more
+	listing  int         // of known, from the end: those in the playlist
 	target   int
 	reported bool // the schema is registered
 	hours    map[string]*hour
@@ -66,6 +68,9 @@ func (s *Server) start(variant string, j stream.Job) stream.Sink {
 	}
 	if variant == FMP4 {
 		g.ext = cfg.Extension
+		if cfg.LowLatency {
+			g.low = newLowLatency(cfg)
+		}
 	}
 	root := j.Root
 	if root == "" {
@@ -92,7 +97,7 @@ func (g *segmenter) run(err error) {
 		<-g.before // it may still write its last segment
 	}
 	g.program = g.job.Program
-	g.mux = newMuxer(g.variant, g.program.Tracks)
+	g.mux = newMuxer(g.variant, g.program.Tracks, g.low)
 	g.target = max(1, int((g.cfg.Segment+time.Second-1)/time.Second))
 	if err := g.work(); err != nil {
 		g.log.Error("HLS ends", "err", err)
@@ -159,6 +164,12 @@ func (g *segmenter) frame(f *media.Frame, key bool) error {
 	}
 	if leads {
 		g.measure(f)
+		if err := g.endPart(f); err != nil {
+			return err
+		}
+	}
+	if g.low != nil {
+		g.low.independent = g.low.independent || key
 	}
 	g.buf = g.mux.add(g.buf, f)
 	return g.flush(g.cfg.FileBuffer)
@@ -204,6 +215,9 @@ func (g *segmenter) measure(f *media.Frame) {
 		g.step = d
 	}
 	g.lead = f.DTS
+	if g.low != nil {
+		g.low.frames++
+	}
 }
 
 // wanted is the length from which on the segment may end.
@@ -232,6 +246,9 @@ func (g *segmenter) flush(least int) error {
 func (g *segmenter) open(f *media.Frame) error {
 	now := time.Now()
 	g.cur = segment{sequence: g.sequence, start: now, broken: g.broken}
+	if g.low != nil {
+		g.cur.date = g.low.open(now, g.broken)
+	}
 	var err error
 	if g.file, err = g.create(now); err != nil {
 		return err
@@ -270,14 +287,19 @@ func (g *segmenter) cut(next *media.Frame) error {
 	}
 	g.refresh()
 	g.cur.length = max(g.length, time.Millisecond)
+	if g.low != nil {
+		g.cur.parts = g.low.close(g.cur.parts, g.cur.length, g.cur.size)
+		g.low.settle(g.cur.length)
+		g.low.clock = g.low.clock.Add(g.cur.length)
+	}
 	g.sequence++
 	g.number++
 	g.target = max(g.target, seconds(g.cur.length))
 	g.report()
 	g.known = append(g.known, g.cur)
-	g.shown++
-	if n := g.cfg.Count; n > 0 && g.shown > n {
-		g.shown = n
+	g.listing++
+	if n := g.cfg.Count; n > 0 && g.listing > n {
+		g.listing = n
 	}
 	g.discard()
 	if g.cfg.Keep || g.cfg.Count == 0 {

@@ -26,6 +26,9 @@ type Server struct {
 	cfg atomic.Pointer[Config]
 	wg  sync.WaitGroup // of segmenters
 
+	waiting atomic.Int64  // requests that wait for what comes next
+	hung    chan struct{} // closed by Hang
+
 	claims sync.Mutex               // guards owners
 	owners map[string]chan struct{} // by directory and variant: closed when the next may begin there
 
@@ -49,6 +52,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		owners: map[string]chan struct{}{}, live: map[string]*segmenter{}, retired: map[*segmenter]*retirement{},
 		viewers: map[string]*viewer{}, admitting: map[string]*admission{},
+		hung: make(chan struct{}),
 	}
 	s.Reconfigure(cfg)
 	return s
@@ -69,7 +73,7 @@ func (s *Server) Reconfigure(cfg Config) {
 	if cfg.Extension == "" {
 		cfg.Extension = d.Extension
 	}
-	for _, v := range []struct{ v, d *time.Duration }{{&cfg.Segment, &d.Segment}, {&cfg.ViewerIdle, &d.ViewerIdle}} {
+	for _, v := range []struct{ v, d *time.Duration }{{&cfg.Segment, &d.Segment}, {&cfg.ViewerIdle, &d.ViewerIdle}, {&cfg.Part, &d.Part}} {
 		if *v.v <= 0 {
 			*v.v = *v.d
 		}
@@ -77,7 +81,7 @@ func (s *Server) Reconfigure(cfg Config) {
 	if cfg.Root == "" {
 		cfg.Root = d.Root
 	}
-	for _, v := range []struct{ v, d *int }{{&cfg.QueueBytes, &d.QueueBytes}, {&cfg.MaxViewers, &d.MaxViewers}} {
+	for _, v := range []struct{ v, d *int }{{&cfg.QueueBytes, &d.QueueBytes}, {&cfg.MaxViewers, &d.MaxViewers}, {&cfg.MaxWaiting, &d.MaxWaiting}} {
 		if *v.v <= 0 {
 			*v.v = *v.d
 		}
@@ -190,6 +194,9 @@ func (s *Server) find(stream, variant string) *segmenter {
 // Hang ends all viewers and lets nobody in any more, so that the hub need not wait for those that ask only now and then.
 func (s *Server) Hang() {
 	s.mu.Lock()
+	if !s.closed {
+		close(s.hung)
+	}
 	s.closed = true
 	if s.sweeper != nil {
 		s.sweeper.Stop()

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,8 +51,8 @@ func newStage(t *testing.T, change func(*Config)) *stage {
 	}
 	cfg := DefaultConfig()
 	cfg.Segment, cfg.Logger, cfg.Report = time.Second, slog.New(slog.DiscardHandler), true
-	n := 0
-	cfg.SessionID = func() string { n++; return "s" + strconv.Itoa(n) }
+	var n atomic.Int64
+	cfg.SessionID = func() string { return "s" + strconv.FormatInt(n.Add(1), 10) }
 	if change != nil {
 		change(&cfg)
 	}

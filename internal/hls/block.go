@@ -1,0 +1,175 @@
+package hls
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// directivePrefix begins the parameters that belong to the protocol, and to nobody else (RFC 8216bis section 6.2.5).
+const directivePrefix = "_HLS_"
+
+// params returns a query without delivery directives: they are another in each request of the same viewer.
+func params(query string) string {
+	if !strings.Contains(query, directivePrefix) {
+		return query
+	}
+	kept := make([]string, 0, 4)
+	for p := range strings.SplitSeq(query, "&") {
+		if !strings.HasPrefix(p, directivePrefix) {
+			kept = append(kept, p)
+		}
+	}
+	return strings.Join(kept, "&")
+}
+
+// directive is what a blocking request for a playlist waits for.
+type directive struct {
+	sequence uint64
+	part     int // -1: the whole segment
+}
+
+// Answers to those who wait.
+var (
+	errDirective = errors.New("the delivery directives make no sense")
+	errAhead     = errors.New("that is too far ahead")
+	errCrowd     = errors.New("too many requests wait")
+	errSlow      = errors.New("it has not come in time")
+)
+
+// directives reads those of a request; nil: there are none.
+func directives(query string) (*directive, error) {
+	if !strings.Contains(query, directivePrefix) {
+		return nil, nil //nolint:nilnil // there are none
+	}
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, errDirective
+	}
+	d := &directive{part: -1}
+	if !q.Has("_HLS_msn") {
+		if q.Has("_HLS_part") {
+			return nil, errDirective
+		}
+		return nil, nil //nolint:nilnil // only of what we don't offer
+	}
+	if d.sequence, err = strconv.ParseUint(q.Get("_HLS_msn"), 10, 63); err != nil {
+		return nil, errDirective
+	}
+	if q.Has("_HLS_part") {
+		n, err := strconv.ParseUint(q.Get("_HLS_part"), 10, 31)
+		if err != nil {
+			return nil, errDirective
+		}
+		d.part = int(n)
+	}
+	return d, nil
+}
+
+// maxAhead is how many segments ahead of the newest complete one somebody may wait for (RFC 8216bis section 6.2.5.2).
+const maxAhead = 2
+
+// reload returns the playlist that a request asks for, and waits for it if it is not there yet.
+func (g *segmenter) reload(ctx context.Context, d *directive) ([]byte, error) {
+	s := g.state()
+	if d == nil || s.list.ended {
+		return s.playlist(), nil
+	}
+	if d.sequence >= s.sequence+maxAhead {
+		return nil, errAhead
+	}
+	s, err := g.await(ctx, func(s *state) bool { return s.has(d.sequence, d.part) })
+	if err != nil {
+		return nil, err
+	}
+	return s.playlist(), nil
+}
+
+// await waits for a state, up to three target durations. The last one of a stream ends every wait.
+func (g *segmenter) await(ctx context.Context, until func(*state) bool) (*state, error) {
+	s := g.state()
+	if until(s) || s.list.ended {
+		return s, nil
+	}
+	most := int64(g.srv.cfg.Load().MaxWaiting)
+	defer g.srv.waiting.Add(-1)
+	if g.srv.waiting.Add(1) > most {
+		return nil, errCrowd
+	}
+	t := time.NewTimer(3 * time.Duration(s.list.target) * time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-s.newer:
+		case <-t.C:
+			return nil, errSlow
+		case <-g.srv.hung:
+			return nil, errSlow
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if s = g.state(); until(s) || s.list.ended {
+			return s, nil
+		}
+	}
+}
+
+// fetch returns the file and the place in it of a part, and waits for the one that is announced.
+func (g *segmenter) fetch(ctx context.Context, number uint64) (file string, p part, err error) {
+	s := g.state()
+	switch next := s.list.low.next; {
+	case number > next || number == next && s.list.ended:
+		return "", p, os.ErrNotExist
+	case number == next:
+		if s, err = g.await(ctx, func(s *state) bool { return s.list.low.next > number }); err != nil {
+			return "", p, err
+		}
+	}
+	file, p, ok := s.find(number)
+	if !ok {
+		return "", p, os.ErrNotExist
+	}
+	return file, p, nil
+}
+
+// servePart serves a part to a viewer of its stream.
+func (s *Server) servePart(w http.ResponseWriter, r *http.Request, g *segmenter, v *viewer, name string) {
+	rest, _ := strings.CutPrefix(strings.TrimSuffix(name, g.ext), "part_")
+	token, digits, _ := strings.Cut(rest, "_")
+	number, err := strconv.ParseUint(digits, 10, 63)
+	if err != nil || g.low == nil || token != g.low.token || g.state() == nil {
+		http.NotFound(w, r)
+		return
+	}
+	file, p, err := g.fetch(r.Context(), number)
+	if err != nil {
+		deny(w, err)
+		return
+	}
+	f, err := os.Open(file) //nolint:gosec // the name of a segment of ours
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	defer f.Close()
+	send(w, r, v, io.NewSectionReader(f, p.offset, p.size), p.size, time.Time{})
+}
+
+// deny translates an error of those who wait.
+func deny(w http.ResponseWriter, err error) {
+	status := http.StatusServiceUnavailable
+	switch {
+	case errors.Is(err, errDirective), errors.Is(err, errAhead):
+		status = http.StatusBadRequest
+	case errors.Is(err, os.ErrNotExist):
+		status = http.StatusNotFound
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	http.Error(w, err.Error(), status)
+}
