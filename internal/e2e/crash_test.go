@@ -242,9 +242,9 @@ func (l *load) ended(addr *string, stream, params string, whole bool) {
 	}
 }
 
-// audit reads the journal itself: positions and seqs without a hole, ids and indexes given once, every publication
-// ended.
-func audit(t *testing.T, dir string) {
+// audit reads the journal itself, and returns it: positions and seqs without a hole, ids and indexes given once, every
+// publication ended.
+func audit(t *testing.T, dir string) (all []*journal.Record) {
 	t.Helper()
 	j, err := pebble.Open(pebble.Config{Dir: dir, Fsync: true})
 	if err != nil {
@@ -253,7 +253,6 @@ func audit(t *testing.T, dir string) {
 	defer j.Close()
 	ids, indexes, seqs := map[string]bool{}, map[uint64]bool{}, map[string]uint64{}
 	var open []string
-	records := 0
 	for pos := j.Info().First; pos <= j.Info().Last; {
 		recs, err := j.Read(pos, journal.Limit{Records: 1000})
 		if err != nil || len(recs) == 0 {
@@ -268,14 +267,15 @@ func audit(t *testing.T, dir string) {
 			}
 			ids[rec.ID], indexes[rec.Index], seqs[rec.Key] = true, true, rec.Seq
 			open = follow(open, rec)
+			all = append(all, rec)
 			pos++
-			records++
 		}
 	}
 	if len(open) > 0 {
 		t.Errorf("%d publications never ended: %v", len(open), open)
 	}
-	t.Logf("%d records of %d keys in the journal", records, len(seqs))
+	t.Logf("%d records of %d keys in the journal", len(all), len(seqs))
+	return all
 }
 
 // follow keeps the list of publications that are open.
