@@ -88,7 +88,8 @@ type requestView struct {
 
 // memoryView says how far back attempts are remembered.
 type memoryView struct {
-	// Accepted is about what was accepted at once, Others about everything else; absent: nothing is remembered.
+	// Accepted is when the oldest was sent of what was accepted at once, Others the time from which on all of everything
+	// else is there; absent: nothing is remembered.
 	Accepted *time.Time `json:"accepted,omitempty"`
 	Others   *time.Time `json:"others,omitempty"`
 }

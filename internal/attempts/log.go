@@ -11,7 +11,8 @@ import (
 type Config struct {
 	// Recent is the number of attempts that are remembered which were accepted at once; 0: none.
 	Recent int
-	// Kept is the number of the others: failures, refusals, what was accepted only after a failure; 0: none.
+	// Kept is the number of the others: failures, refusals, what was accepted only after a failure; 0: none. The
+	// endpoints share it: each keeps its last Kept/n, if n of them hold any, and more while others need less.
 	Kept int
 	// AnswerBytes are kept of an answer; 0: none.
 	AnswerBytes int
@@ -30,10 +31,11 @@ const (
 
 // Log remembers the newest attempts. See the package comment. It is safe for concurrent use.
 type Log struct {
-	mu           sync.Mutex
-	cfg          Config
-	recent, kept ring
-	answers      map[string]*answer // by endpoint
+	mu      sync.Mutex
+	cfg     Config
+	recent  ring
+	kept    shares
+	answers map[string]*answer // by endpoint
 }
 
 // answer is the one that an endpoint gives to nearly everything.
@@ -106,17 +108,25 @@ func (l *Log) usual(a *Attempt) []byte {
 	return head
 }
 
-// Forget drops what an endpoint's answers are compared with; its attempts stay. For endpoints that are gone.
+// Forget drops what an endpoint's answers are compared with; its attempts stay until others need their room. For
+// endpoints that are gone.
 func (l *Log) Forget(endpoint string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.answers, endpoint)
+	l.kept.forget(endpoint)
 }
 
 // Find returns the attempts that match, oldest first; of more than limit, the newest ones. What is added meanwhile
 // may be missing. match is called under the log's lock, some slots at a time.
 func (l *Log) Find(limit int, match func(*Attempt) bool) []Attempt {
-	out := append(l.find(&l.recent, limit, match), l.find(&l.kept, limit, match)...)
+	out := l.find(&l.recent, limit, match)
+	l.mu.Lock()
+	names := l.kept.names()
+	l.mu.Unlock()
+	for _, name := range names {
+		out = append(out, l.findKept(name, limit, match)...)
+	}
 	slices.SortStableFunc(out, func(a, b Attempt) int { return a.At.Compare(b.At) })
 	return out[max(0, len(out)-limit):]
 }
@@ -147,12 +157,40 @@ func (l *Log) find(r *ring, limit int, match func(*Attempt) bool) (out []Attempt
 	return out
 }
 
-// Oldest returns when the oldest attempt was sent that is remembered of those accepted at once, and of the others;
-// zero: none.
+// findKept walks what is kept of an endpoint from its newest attempt back, until it comes to what has gone meanwhile.
+func (l *Log) findKept(endpoint string, limit int, match func(*Attempt) bool) (out []Attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	of := l.kept.byName[endpoint]
+	if of == nil {
+		return nil
+	}
+	for i, n := of.newest, uint64(0); i >= 0 && len(out) < limit; {
+		for range scan {
+			s := &l.kept.slots[i]
+			if match(&s.Attempt) {
+				out = append(out, s.Attempt)
+			}
+			if i = s.older; i < 0 || len(out) == limit {
+				return out
+			}
+			n = l.kept.slots[i].n
+		}
+		l.mu.Unlock() // who wants to add goes first
+		l.mu.Lock()
+		if int(i) >= len(l.kept.slots) || l.kept.slots[i].n != n {
+			return out
+		}
+	}
+	return out
+}
+
+// Oldest returns when the oldest attempt was sent that is remembered of those accepted at once, and the time from which
+// on all of the others are; zero: none. Of an endpoint at which little fails the others may reach further back.
 func (l *Log) Oldest() (recent, kept time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.recent.oldest(), l.kept.oldest()
+	return l.recent.oldest(), l.kept.since()
 }
 
 func (r *ring) oldest() time.Time {

@@ -2,6 +2,7 @@ package attempts
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -39,7 +40,7 @@ func TestLogKeepsFailuresApart(t *testing.T) {
 	if got := l.Find(2, all); !slices.Equal(ids(got), []string{"1999", "second"}) {
 		t.Error(ids(got))
 	}
-	if recent, kept := l.Oldest(); !recent.Equal(at(1400)) || !kept.Equal(at(3)) {
+	if recent, kept := l.Oldest(); !recent.Equal(at(1400)) || !kept.Equal(at(2)) {
 		t.Error(recent, kept)
 	}
 	l.Configure(Config{Recent: 2, Kept: 1})
@@ -87,6 +88,93 @@ func TestLogAnswers(t *testing.T) {
 	}
 }
 
+// An endpoint at which everything fails pushes out nothing of the others, as long as they hold no more than their share.
+func TestLogShares(t *testing.T) {
+	const kept = 60
+	l := NewLog(Config{Kept: kept})
+	n := 0
+	fail := func(endpoint string) {
+		l.Add(Attempt{Endpoint: endpoint, ID: fmt.Sprint(endpoint, n), N: 1, Result: Retry, At: at(n)})
+		n++
+	}
+	of := func(endpoint string) []string {
+		return ids(l.Find(2*kept, func(a *Attempt) bool { return a.Endpoint == endpoint }))
+	}
+	for range 100 {
+		fail("alone")
+	}
+	if got := of("alone"); len(got) != kept || got[0] != "alone40" {
+		t.Errorf("one alone has %d: %v", len(got), got)
+	}
+	for range 20 {
+		fail("rare")
+	}
+	rare := of("rare")
+	for range 1000 {
+		fail("noisy")
+		fail("alone")
+	}
+	if got := of("rare"); len(rare) != 20 || !slices.Equal(got, rare) {
+		t.Errorf("of 20 failures of another %d are left", len(got))
+	}
+	if a, b := len(of("noisy")), len(of("alone")); a+b != kept-20 || a-b > 1 || b-a > 1 {
+		t.Errorf("the noisy ones share %d and %d", a, b)
+	}
+	if _, since := l.Oldest(); !since.Equal(at(n - 41)) {
+		t.Errorf("all since %v of %d", since.Unix(), n)
+	}
+	l.Forget("alone")
+	for range 30 {
+		fail("noisy")
+	}
+	if a, b, c := len(of("noisy")), len(of("alone")), len(of("rare")); a != 40 || b != 0 || c != 20 {
+		t.Errorf("after one has gone: %d, %d, %d", a, b, c)
+	}
+	l.Forget("rare")
+	l.Configure(Config{Kept: 10})
+	if got := of("noisy"); len(got) != 10 || got[9] != fmt.Sprint("noisy", n-1) || len(of("rare")) != 0 {
+		t.Errorf("with less room: %v", got)
+	}
+	l.Configure(Config{Kept: 12})
+	fail("rare")
+	fail("new")
+	fail("new")
+	if a, b, c := len(of("noisy")), len(of("rare")), len(of("new")); a != 9 || b != 1 || c != 2 {
+		t.Errorf("with more room: %d, %d, %d", a, b, c)
+	}
+}
+
+// Whatever is added, what an endpoint holds are its last ones, all together are within the bound, and who has had no
+// more than its share has lost nothing.
+func TestLogSharesAtRandom(t *testing.T) {
+	for seed := range uint64(20) {
+		dice := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // G404: no secret
+		kept, endpoints := 1+dice.IntN(200), 1+dice.IntN(20)
+		l := NewLog(Config{Kept: kept})
+		all := map[string][]string{}
+		for n := range 2000 {
+			e := fmt.Sprint("e", min(dice.IntN(endpoints), dice.IntN(endpoints)))
+			id := fmt.Sprint(n)
+			all[e] = append(all[e], id)
+			l.Add(Attempt{Endpoint: e, ID: id, N: 2, At: at(n)})
+		}
+		sum := 0
+		for e, want := range all {
+			got := ids(l.Find(kept+1, func(a *Attempt) bool { return a.Endpoint == e }))
+			if !slices.Equal(got, want[len(want)-len(got):]) {
+				t.Errorf("seed %d: %s holds %v", seed, e, got)
+			}
+			if len(got) < min(len(want), kept/endpoints) {
+				t.Errorf("seed %d: %s holds %d of %d; its share of %d is %d", seed, e, len(got), len(want), kept, kept/endpoints)
+			}
+			sum += len(got)
+		}
+		if sum != min(kept, 2000) || len(l.kept.slots) != sum || len(l.kept.most) != len(l.kept.byName) {
+			t.Errorf("seed %d: %d are held of at most %d", seed, sum, kept)
+		}
+	}
+}
+
 // Attempts may be added while others look.
 func TestLogConcurrently(t *testing.T) {
 	l := NewLog(Config{Recent: 3000, Kept: 3000})
@@ -94,7 +182,11 @@ func TestLogConcurrently(t *testing.T) {
 	go func() {
 		defer close(done)
 		for i := range 50000 {
-			l.Add(Attempt{N: 1 + i%2, At: at(i), Result: Result(i % 2 * int(Retry))})
+			l.Add(Attempt{Endpoint: fmt.Sprint(i % 7), N: 1 + i%2, At: at(i), Result: Result(i % 2 * int(Retry))})
+			if i%1000 == 0 {
+				l.Configure(Config{Recent: 3000, Kept: 3000 + i%3})
+				l.Forget(fmt.Sprint(i % 5))
+			}
 		}
 	}()
 	for looking := true; looking; {
@@ -145,6 +237,18 @@ func TestResultNames(t *testing.T) {
 	}
 	if Results.String() != "other" {
 		t.Error(Results)
+	}
+}
+
+func BenchmarkAddFailed(b *testing.B) {
+	l := NewLog(Config{Kept: 8192})
+	list := make([]Attempt, 1000)
+	for i := range list {
+		list[i] = Attempt{Endpoint: fmt.Sprint(i), N: 1, Seq: 1, Result: Retry}
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		l.Add(list[i%len(list)])
 	}
 }
 
