@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -39,6 +40,9 @@ func (d Dialer) DialContext(ctx context.Context, network, address string) (net.C
 	}
 	b := &bound{Conn: conn}
 	b.stop = context.AfterFunc(d.Life, func() { _ = conn.Close() })
+	if raw, ok := conn.(syscall.Conn); ok {
+		return &boundSocket{b, raw}, nil
+	}
 	return b, nil
 }
 
@@ -52,6 +56,13 @@ type bound struct {
 func (b *bound) Close() error {
 	b.stop()
 	return b.Conn.Close()
+}
+
+// boundSocket is bound with the socket in reach: clients look there whether the server has closed a connection of their
+// pool before they use it.
+type boundSocket struct {
+	*bound
+	syscall.Conn
 }
 
 // DialTLS is DialContext and a TLS handshake, within the same time.

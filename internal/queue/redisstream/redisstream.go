@@ -168,7 +168,24 @@ func (d *Destination) probe(ctx context.Context) error {
 	if err := conn.Close(); err != nil {
 		return err
 	}
+	d.sweep(ctx)
 	return d.client.Ping(ctx).Err()
+}
+
+// sweep tries the connections that lie in the pool. Those from before the server, or the way to it, was away fail here,
+// all at once, and are thrown away; otherwise each of them would fail an attempt, and a queue that is back would count as
+// down until the last of them is used up.
+func (d *Destination) sweep(ctx context.Context) {
+	conns := make([]*redis.Conn, d.client.PoolStats().IdleConns)
+	var all sync.WaitGroup
+	for i := range conns {
+		conns[i] = d.client.Conn()
+		all.Go(func() { _ = conns[i].Ping(ctx).Err() })
+	}
+	all.Wait() // each holds its own until then
+	for _, c := range conns {
+		_ = c.Close()
+	}
 }
 
 func (d *Destination) add(ctx context.Context, m port.Message) error {

@@ -3,6 +3,7 @@ package redisstream_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -258,6 +259,43 @@ func TestWait(t *testing.T) {
 	}
 	if got := replica.read(t, strings.SplitN(q.URL, "prefix=", 2)[1]); len(got) != 2 {
 		t.Errorf("the replica has %d entries", len(got))
+	}
+}
+
+// TestBackAtOnce: after a restart of the server the connections of the pool, each of which is dead, cost the destination
+// no attempt more than those that noticed.
+func TestBackAtOnce(t *testing.T) {
+	p := start(t, "")
+	for name, q := range map[string]queuetest.Queue{"plain": p.Queue(t), "TLS": p.Secure(t)} {
+		t.Run(name, func(t *testing.T) {
+			d, err := open(t, q.URL, port.Options{TLS: queuetest.Certificates(t).Client})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { d.Close() })
+			const keys = 32
+			key := func(i int) string { return fmt.Sprintf("v/live/%d", i) }
+			queuetest.Await(t, "the queue", func() bool { return d.Publish(t.Context(), queuetest.NewMessage(key(0), 1)) == nil })
+			together := func(n int) {
+				errs := make(chan error, keys)
+				for i := range keys {
+					go func() { errs <- d.Publish(t.Context(), queuetest.NewMessage(key(i), n)) }()
+				}
+				for range keys {
+					if err := <-errs; err != nil {
+						t.Errorf("message %d: %v", n, err)
+					}
+				}
+			}
+			together(2)
+			p.Stop(t)
+			if err := d.Publish(t.Context(), queuetest.NewMessage(key(0), 3)); !errors.Is(err, port.ErrUnavailable) {
+				t.Errorf("while the server is away: %v", err)
+			}
+			p.Start(t)
+			queuetest.Await(t, "the queue", func() bool { return d.Publish(t.Context(), queuetest.NewMessage(key(0), 3)) == nil })
+			together(4)
+		})
 	}
 }
 
