@@ -148,7 +148,7 @@ func TestLogShares(t *testing.T) {
 // more than its share has lost nothing.
 func TestLogSharesAtRandom(t *testing.T) {
 	for seed := range uint64(20) {
-		dice := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // G404: no secret
+		dice := rand.New(rand.NewPCG(seed, 1))
 		kept, endpoints := 1+dice.IntN(200), 1+dice.IntN(20)
 		l := NewLog(Config{Kept: kept})
 		all := map[string][]string{}

@@ -82,7 +82,7 @@ func (s *shares) add(a *Attempt, size int) {
 		if len(s.slots) == cap(s.slots) {
 			s.slots = slices.Grow(s.slots, min(max(grow, len(s.slots)), size-len(s.slots)))
 		}
-		i = int32(len(s.slots)) //nolint:gosec // G115: sizes are far below
+		i = int32(len(s.slots)) // sizes are far below 1<<31
 		s.slots = append(s.slots, slot{})
 	} else {
 		i = s.takeFrom(to)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -318,14 +319,14 @@ func TestQueueServerRestarts(t *testing.T) {
 			s := start(t, quick().with("server.state_dir", state, "protocol.continue_push_ms", "0", "delivery.drain_ms", "60000"),
 				"serve", "-c", configFile(t, fmt.Sprintf("[endpoint.queue]\nurl=%s\ntimeout_ms=2000\n", q.url())))
 			ctx, enough := context.WithCancel(t.Context())
-			done := make(chan error, 1)
 			var pubs publications
-			go func() {
-				var err error
-				pubs, err = crowd(ctx, s, 0, 300*time.Millisecond)
-				done <- err
-			}()
-			t.Cleanup(func() { enough(); <-done })
+			var failed error
+			var publishing sync.WaitGroup
+			publishing.Go(func() { pubs, failed = crowd(ctx, s, 0, 300*time.Millisecond) })
+			t.Cleanup(func() {
+				enough()
+				publishing.Wait()
+			})
 			for range 2 {
 				var before uint64
 				s.awaitEndpoint("queue", "at work", func(st endpointState) bool {
@@ -338,10 +339,9 @@ func TestQueueServerRestarts(t *testing.T) {
 				s.awaitEndpoint("queue", "back", func(st endpointState) bool { return st.State == "up" && st.Delivered > before+50 })
 			}
 			enough()
-			err := <-done
-			close(done)
-			if err != nil {
-				t.Fatal(err)
+			publishing.Wait()
+			if failed != nil {
+				t.Fatal(failed)
 			}
 			// What has failed often is not waited for at the stop.
 			s.awaitEndpoint("queue", "done", func(st endpointState) bool { return st.Lag == 0 })
