@@ -121,6 +121,9 @@ type Frame struct {
 	Track *Track
 	// DTS and PTS since the start of the publication, in one clock for all tracks.
 	DTS, PTS time.Duration
+	// Skew added to a time gives the place in the source: it is not 0 behind a jump in a file, for DTS and PTS go on there. Only
+	// the hub sets it.
+	Skew time.Duration
 	// Key: decoding can start here (IDR, CRA, BLA). Always false for audio.
 	Key bool
 	// Config: the frame carries no media, only announces a new Track configuration (Data is empty).

@@ -140,6 +140,9 @@ const (
 	codePause   = "NetStream.Pause.Notify"
 	codeUnpause = "NetStream.Unpause.Notify"
 	codeSeek    = "NetStream.Seek.Notify"
+	codeSpeed   = "NetStream.Speed.Notify"
+
+	codeSeekInvalid = "NetStream.Seek.InvalidTime"
 )
 
 // StatusError is a refusal or another error that the peer stated as a status object.

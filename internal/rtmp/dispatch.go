@@ -37,13 +37,15 @@ func (s *session) command(m Message) error {
 	case "pause", "pauseRaw":
 		return s.onPause(c)
 	case "seek":
-		return s.status(codeSeek, "a live stream plays on where it is")
+		return s.onSeek(c)
+	case "playCtrl":
+		return s.onPlayCtrl(c)
 	case "FCPublish":
 		return s.onFC(c, "onFCPublish", codePublishStart)
 	case "FCSubscribe":
 		return s.onFC(c, "onFCSubscribe", codePlayStart)
 	case "getStreamLength":
-		return s.reply(c, nil, float64(0)) // live
+		return s.onStreamLength(c)
 	case "receiveAudio":
 		return s.onReceive(c, muteAudio)
 	case "receiveVideo":

@@ -16,6 +16,8 @@ type Hub interface {
 	// Play asks whether the stream may be played and waits for it. Errors: stream.ErrNotFound, *stream.RefusedError,
 	// stream.ErrStopping.
 	Play(ctx context.Context, req stream.PlayRequest) (Viewer, error)
+	// Control steers a source that can be steered. Errors: stream.ErrNotFound.
+	Control(name fact.Stream) (stream.Control, error)
 }
 
 // Publisher is a claimed stream. It is used by one goroutine.
@@ -59,6 +61,9 @@ func (a hubAdapter) Play(ctx context.Context, req stream.PlayRequest) (Viewer, e
 	}
 	return v, nil
 }
+
+// Control implements Hub.
+func (a hubAdapter) Control(name fact.Stream) (stream.Control, error) { return a.hub.Control(name) }
 
 // Session describes a connection to whoever lists and kicks sessions.
 type Session struct {

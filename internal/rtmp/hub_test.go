@@ -355,3 +355,5 @@ func expectEnd(t *testing.T, h *fakeHub, want fact.EndReason) {
 		t.Errorf("the publication ended with %q, want %q", got, want)
 	}
 }
+
+func (h *fakeHub) Control(fact.Stream) (stream.Control, error) { return nil, stream.ErrNotFound }

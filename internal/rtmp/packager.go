@@ -61,13 +61,14 @@ func (p *packager) Append(dst []byte, f *media.Frame) []byte {
 	if f.Config || !flv.Carries(f.Track.Codec) {
 		return dst // Change announces it
 	}
-	p.last = flv.Millis(f.DTS)
+	p.last = flv.Millis(f.DTS + f.Skew)
 	return appendFrame(dst, f, mediaStreamID, p.enhanced)
 }
 
-// appendFrame appends the message of f. The time stamp is the frame's DTS; it wraps after 49.7 days.
+// appendFrame appends the message of f. The time stamp is the frame's DTS, of a file behind a seek its place there, which players
+// that seek expect; it wraps after 49.7 days.
 func appendFrame(dst []byte, f *media.Frame, streamID uint32, enhanced bool) []byte {
-	timestamp := flv.Millis(f.DTS)
+	timestamp := flv.Millis(f.DTS + f.Skew)
 	csid, typ := channel(f.Track)
 	dst, body := beginMessage(dst, csid, typ, streamID, timestamp)
 	return endMessage(flv.AppendBody(dst, f, enhanced), body, timestamp, ChunkSize)

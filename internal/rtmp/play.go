@@ -17,7 +17,7 @@ type view struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when watch has returned
 	mute   atomic.Uint32 // what it does not want now
-	key    string
+	name   fact.Stream
 }
 
 // onPlay takes play and play2 (spec 7.2.2.1 and 7.2.2.2). start and duration mean nothing for a live stream.
@@ -37,7 +37,7 @@ func (s *session) onPlay(c command) error {
 		return nil
 	}
 	s.endView() // a second play replaces the first
-	v := &view{done: make(chan struct{}), key: target.Key()}
+	v := &view{done: make(chan struct{}), name: target}
 	v.mute.Store(s.mute)
 	v.ctx, v.cancel = context.WithCancel(s.ctx)
 	s.view = v
@@ -62,13 +62,13 @@ func (s *session) watch(v *view, reset bool, req stream.PlayRequest) {
 		return
 	}
 	defer viewer.Close()
-	s.log.Info("RTMP viewer started", "stream", v.key)
+	s.log.Info("RTMP viewer started", "stream", v.name.Key())
 	if err := s.startPlay(reset); err != nil {
 		return
 	}
 	scr := &screen{s: s, sieve: sieve{mute: &v.mute}}
 	err = viewer.Serve(v.ctx, scr)
-	s.log.Info("RTMP viewer ended", "stream", v.key, "bytes", scr.sent.Load(), "why", err)
+	s.log.Info("RTMP viewer ended", "stream", v.name.Key(), "bytes", scr.sent.Load(), "why", err)
 	switch {
 	case v.ctx.Err() != nil: // whoever cancelled it knows what to say
 	case errors.Is(err, stream.ErrEnded), errors.Is(err, stream.ErrStopping):
@@ -170,19 +170,6 @@ func (s *session) setMute(what uint32, on bool) {
 func (s *session) onReceive(c command, what uint32) error {
 	s.setMute(what, !c.flag(0, true))
 	return s.reply(c, nil, amf.Undefined{})
-}
-
-// onPause takes pause (spec 7.2.2.8).
-func (s *session) onPause(c command) error {
-	if s.view == nil {
-		return s.fail(c, "nothing is playing")
-	}
-	paused := c.flag(0, true)
-	s.setMute(mutePause, paused)
-	if paused {
-		return s.status(codePause, "Paused stream.")
-	}
-	return s.status(codeUnpause, "Playing stream.")
 }
 
 // closeView ends playing because the player says so.

@@ -114,10 +114,10 @@ type offer struct {
 	rate   int
 }
 
-// describe returns the session description of a program, and the tracks that it offers.
-func describe(p stream.Program, name string) (sdp string, offers []offer) {
+// describe returns the session description of a program, and the tracks that it offers. length is its range of normal play time.
+func describe(p stream.Program, name, length string) (sdp string, offers []offer) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=%s\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\na=range:npt=now-\r\na=control:*\r\n", oneLine(name))
+	fmt.Fprintf(&b, "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=%s\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\na=range:npt=%s\r\na=control:*\r\n", oneLine(name), length)
 	for i, t := range p.Tracks {
 		lines, err := rtp.Describe(t, rtp.PayloadType(t, firstPT+uint8(i)))
 		if err != nil {

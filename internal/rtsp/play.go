@@ -76,7 +76,11 @@ func (s *session) describe(q *request) error {
 	v := &view{name: name, viewer: viewer, outs: map[int]*out{}}
 	s.view = v
 	var sdp string
-	if sdp, v.offers = describe(viewer.Program(), name.Stream); len(v.offers) == 0 {
+	length := "now-"
+	if c := s.control(); c != nil {
+		length = span(0, c.Duration())
+	}
+	if sdp, v.offers = describe(viewer.Program(), name.Stream, length); len(v.offers) == 0 {
 		return s.answer(q, textReply(415, "no track of this stream can be carried by RTP"))
 	}
 	v.base, _, _ = strings.Cut(q.url, "?")
@@ -165,15 +169,21 @@ func (s *session) play(q *request) error {
 	if v == nil || len(v.outs) == 0 {
 		return s.answer(q, &reply{status: 455})
 	}
-	if !s.steer(q) {
+	c := s.control()
+	header, ok := s.steer(q, c)
+	if !ok {
 		return s.answer(q, &reply{status: 457})
 	}
 	if v.playing() {
+		err := s.answer(q, &reply{status: 200, header: header}) // also the keep-alive of some players
 		v.paused.Store(false)
-		if c, err := s.srv.hub.Control(v.name); err == nil {
+		if c != nil { // behind the answer: players drop what comes before
 			_ = c.Pause(false)
 		}
-		return s.answer(q, &reply{status: 200}) // also the keep-alive of some players
+		return err
+	}
+	if c != nil {
+		_ = c.Pause(false)
 	}
 	// What is there already says where the packets begin.
 	now, cancel := context.WithCancel(s.ctx)
@@ -184,7 +194,6 @@ func (s *session) play(q *request) error {
 		return err
 	}
 	first = slices.Clone(first)
-	header := []string{"Range", "npt=now-"}
 	if info := v.rtpInfo(first); info != "" {
 		header = append(header, "RTP-Info", info)
 	}
@@ -205,37 +214,6 @@ func (s *session) play(q *request) error {
 	v.cancel, v.done = stop, make(chan struct{})
 	go s.serveView(ctx, v, first)
 	return nil
-}
-
-// steer seeks and changes the speed of a source that can be steered, as Range and Scale say. It is false for a range
-// that is none.
-func (s *session) steer(q *request) bool {
-	r, scale := q.header["range"], q.header["scale"]
-	if r == "" && scale == "" {
-		return true
-	}
-	c, err := s.srv.hub.Control(s.view.name)
-	if err != nil {
-		return true // a live stream begins now, whatever is asked for
-	}
-	if scale != "" {
-		if f, err := strconv.ParseFloat(scale, 64); err != nil || c.Speed(f) != nil {
-			return false
-		}
-	}
-	npt, ok := strings.CutPrefix(r, "npt=")
-	if !ok {
-		return true
-	}
-	from, _, _ := strings.Cut(npt, "-")
-	if from == "" || from == "now" {
-		return true
-	}
-	sec, err := strconv.ParseFloat(from, 64)
-	if err != nil || sec < 0 || sec > 1e9 {
-		return false
-	}
-	return c.Seek(time.Duration(sec*float64(time.Second))) == nil
 }
 
 // rtpInfo describes the first packet of each track that is set up, as far as they are in bufs.
@@ -418,15 +396,16 @@ func (v *view) datagrams(bufs net.Buffers, reports bool) int {
 	return n
 }
 
-// pause takes PAUSE. A live stream goes on meanwhile.
+// pause takes PAUSE. A file stops, for all who watch it; a live stream goes on meanwhile.
 func (s *session) pause(q *request) error {
 	v := s.view
 	if v == nil || !v.playing() {
 		return s.answer(q, &reply{status: 455})
 	}
-	v.paused.Store(true)
-	if c, err := s.srv.hub.Control(v.name); err == nil {
+	if c := s.control(); c != nil {
 		_ = c.Pause(true)
+	} else {
+		v.paused.Store(true)
 	}
 	return s.answer(q, &reply{status: 200})
 }

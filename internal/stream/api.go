@@ -159,6 +159,8 @@ type PublishRequest struct {
 	Options *Options
 	// Control steers a source that can be steered; nil for one that can't.
 	Control Control
+	// Quiet: the publication ends when nobody reads it, and on_stream_none_reader is not asked.
+	Quiet bool
 	// Bytes counts what the session received; the hub reads it for on_flow_report and the API.
 	Bytes *atomic.Uint64
 	// Kick ends the publisher's session; it must not block. The hub calls it when the publication is closed from
@@ -166,14 +168,22 @@ type PublishRequest struct {
 	Kick func()
 }
 
-// Control steers a source that plays a file. Its methods must not block.
+// Control steers a source that plays files. Its methods wait for the source, a disk access at most, so they must not be called
+// with a lock that the source needs. All viewers of the stream see what they do. Times are since the start of the source.
 type Control interface {
-	// Seek goes to the key frame at or before a time since the start of the file.
-	Seek(to time.Duration) error
-	// Speed plays faster or slower than 1.
+	// Seek goes to the key frame at or before a time, and returns when its picture is shown. When Seek has returned, who
+	// begins to watch begins there; a source that pauses goes there, but hands nothing on. ErrEnded: it is over.
+	Seek(to time.Duration) (at time.Duration, err error)
+	// Speed plays faster or slower than 1, and goes on if it paused.
 	Speed(factor float64) error
 	// Pause stops and goes on.
 	Pause(on bool) error
+	// Position is where the source is.
+	Position() time.Duration
+	// Duration is the length of the source.
+	Duration() time.Duration
+	// Find returns the place of a time of day, when the source knows when it was recorded.
+	Find(at time.Time) (place time.Duration, ok bool)
 }
 
 // Demand opens the source of a stream that nobody publishes, when it knows how; it returns false when it does not. It may

@@ -14,9 +14,12 @@ import (
 // steering notes what it is told.
 type steering struct{ to time.Duration }
 
-func (s *steering) Seek(to time.Duration) error { s.to = to; return nil }
-func (s *steering) Speed(float64) error         { return nil }
-func (s *steering) Pause(bool) error            { return nil }
+func (s *steering) Seek(to time.Duration) (time.Duration, error) { s.to = to; return to, nil }
+func (s *steering) Speed(float64) error                          { return nil }
+func (s *steering) Pause(bool) error                             { return nil }
+func (s *steering) Position() time.Duration                      { return s.to }
+func (s *steering) Duration() time.Duration                      { return time.Minute }
+func (s *steering) Find(time.Time) (time.Duration, bool)         { return 0, false }
 
 // A player of a stream that can be opened gets it without on_stream_not_found, and on_publish is not asked.
 func TestDemand(t *testing.T) {
@@ -67,8 +70,11 @@ func TestDemand(t *testing.T) {
 			t.Errorf("%d tracks", n)
 		}
 		c, err := h.Control(named("file").Stream)
-		if err != nil || c.Seek(time.Second) != nil || steer.to != time.Second {
-			t.Error(c, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at, err := c.Seek(time.Second); err != nil || at != time.Second || steer.to != time.Second {
+			t.Error(at, err)
 		}
 		if _, err := h.Control(named("absent").Stream); !errors.Is(err, ErrNotFound) {
 			t.Error(err)

@@ -56,6 +56,10 @@ func (p *publication) idleFor(gen uint64) {
 	if !idle {
 		return
 	}
+	if p.first.Quiet {
+		p.closeIdle(gen)
+		return
+	}
 	auto := p.opts.AutoClose
 	holds := func() bool {
 		p.live.mu.Lock()

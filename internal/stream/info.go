@@ -169,14 +169,18 @@ func (p *publication) describe(s *source, now time.Time) fact.StreamObject {
 	if p.session != nil {
 		req = &p.session.req
 	}
-	sock := socket(&req.Peer)
+	var sock *fact.Socket // a source of the server has none
+	if req.Options == nil {
+		x := socket(&req.Peer)
+		sock = &x
+	}
 	o := fact.StreamObject{
 		Schema: s.schema, Stream: p.name, Params: p.first.Params,
 		CreateStamp: uint64(max(s.since.Unix(), 0)), AliveSecond: seconds(now.Sub(s.since)),
 		BytesSpeed: p.speed.read(now), TotalBytes: p.bytes,
 		ReaderCount: s.readers, TotalReaderCount: p.readers(),
 		OriginType: int(p.first.OriginType), OriginTypeStr: p.first.OriginType.String(), OriginURL: p.first.OriginURL,
-		OriginSock: &sock, Tracks: make([]fact.Track, 0, len(p.tracks)),
+		OriginSock: sock, Tracks: make([]fact.Track, 0, len(p.tracks)),
 	}
 	for _, r := range p.recordings {
 		if !r.closed {

@@ -42,7 +42,9 @@ type publication struct {
 	losses int    // how often the publisher was lost
 	past   uint64 // bytes of finished sessions
 	clock  clock
-	tracks []*track // at most one of each kind, in the order of arrival
+	skew   time.Duration // of the frames since the last jump
+	jumped bool          // and none has come yet
+	tracks []*track      // at most one of each kind, in the order of arrival
 	meta   announcement
 	// since is when the first track was seen; register fires when the wait for others is over.
 	since    time.Time
@@ -143,7 +145,7 @@ func (p *publication) detach() {
 	p.session = nil
 	n := s.received()
 	p.past += n
-	if n < p.hub.cfg.Load().FlowThreshold {
+	if n < p.hub.cfg.Load().FlowThreshold || s.req.Options != nil { // a source of the server has no session
 		return
 	}
 	p.hub.facts.Raise(&fact.FlowReport{

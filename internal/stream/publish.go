@@ -214,6 +214,36 @@ func (s *Publisher) WriteFrame(f *media.Frame) error {
 	return nil
 }
 
+// Splice says that the stamps of the next frames have another origin: they go on from the last frame.
+func (s *Publisher) Splice() {
+	p := s.pub
+	p.live.mu.Lock()
+	defer p.live.mu.Unlock()
+	if p.session == s {
+		p.clock.resume()
+	}
+}
+
+// Jump says that the next frame is of another place of the source than the last one. The stamps go on; who has not begun to
+// watch yet begins behind the jump, at a key frame.
+func (s *Publisher) Jump() {
+	p := s.pub
+	var d deferred
+	p.live.mu.Lock()
+	if p.session == s {
+		p.clock.resume()
+		p.jumped = true
+		p.cached = p.cached[:0]
+		p.gop.drop()
+		p.flush(&d)
+		for _, o := range p.outputs {
+			o.log.turn()
+		}
+	}
+	p.live.mu.Unlock()
+	d.run()
+}
+
 // Close ends the session. It is idempotent; the first cause wins. After connection_lost and timeout the publisher may
 // resume within continue_push_ms; every other reason ends the publication at once.
 func (s *Publisher) Close(reason fact.EndReason) {

@@ -47,6 +47,8 @@ type Job struct {
 	Root string
 	// MaxSlice is the length of a slice that the API asked for; 0: that of the options.
 	MaxSlice time.Duration
+	// Now is the DTS of the newest frame.
+	Now time.Duration
 
 	rec *recording
 }
@@ -64,6 +66,16 @@ func (j *Job) Report(f *fact.Recorded, list bool) {
 		p.files.Add(f.Recording())
 	}
 	p.hub.facts.Raise(f)
+}
+
+// List names a complete file when the publication ends, without a report of its own. Not after Done.
+func (j *Job) List(x fact.Recording) {
+	p := j.rec.pub
+	p.live.mu.Lock()
+	defer p.live.mu.Unlock()
+	if !j.rec.done {
+		p.files.Add(x)
+	}
 }
 
 // Register states that a schema that the sink makes can be played from now on. Players that wait for it are served.
@@ -158,7 +170,7 @@ func (p *publication) startRecording(k *Recorder, root string, slice time.Durati
 	r := &recording{pub: p, kind: k, over: make(chan struct{})}
 	r.sink = k.Start(Job{
 		Publication: p.id, Stream: p.name, Params: p.first.Params, Options: p.opts, Program: p.program(),
-		Root: root, MaxSlice: slice, rec: r,
+		Root: root, MaxSlice: slice, Now: p.clock.last, rec: r,
 	})
 	p.recordings = append(p.recordings, r)
 	if k.Counts != nil && k.Counts(&p.opts) {
@@ -229,6 +241,39 @@ func (h *Hub) StartRecord(name fact.Stream, kind, root string, slice time.Durati
 		}
 		return nil
 	})
+}
+
+// maxExtra is the most extra recordings of a publication at a time.
+const maxExtra = 64
+
+// ErrTooMany: there are as many extra recordings of the stream as there may be.
+var ErrTooMany = errors.New("stream: too many recordings")
+
+// RecordExtra begins a recording beside those of SetRecorders: k is of one recording, and its name not that of another kind.
+// Errors: ErrNotFound, ErrTooMany.
+func (h *Hub) RecordExtra(name fact.Stream, k Recorder) error {
+	return h.withLive(name, func(p *publication) error {
+		n := 0
+		for _, r := range p.recordings {
+			if r.kind.Name == k.Name {
+				n++
+			}
+		}
+		if n >= maxExtra {
+			return ErrTooMany
+		}
+		p.startRecording(&k, "", 0)
+		return nil
+	})
+}
+
+// Options returns the options of a live stream. Errors: ErrNotFound.
+func (h *Hub) Options(name fact.Stream) (o Options, err error) {
+	err = h.withLive(name, func(p *publication) error {
+		o = p.opts
+		return nil
+	})
+	return o, err
 }
 
 // StopRecord ends a recording. The channel is closed when its last file was reported; it is nil when nothing of that kind

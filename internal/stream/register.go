@@ -104,6 +104,10 @@ func (p *publication) ingest(f *media.Frame, d *deferred) {
 	g.Track = t.cur
 	g.DTS = p.clock.stamp(kind, f.DTS, now)
 	g.PTS = g.DTS + (f.PTS - f.DTS)
+	if p.jumped {
+		p.jumped, p.skew = false, f.DTS-g.DTS
+	}
+	g.Skew = p.skew
 	t.count(&g)
 	if open {
 		p.pace(&g, now, d)

@@ -54,6 +54,8 @@ type wireLog struct {
 	// newest is the number of the newest block with key set; valid while hasKey.
 	newest uint64
 	hasKey bool
+	// floor is the first block that a viewer may start at.
+	floor uint64
 	// start is what a new viewer needs first, resync what one needs that was moved.
 	start, resync []byte
 	// wake is closed at the next change; nil while nobody waits.
@@ -132,6 +134,13 @@ func (l *wireLog) close() chan struct{} {
 	l.closed = true
 	l.call()
 	return l.takeWake()
+}
+
+// turn says that what follows is of another place of the source: who has not begun yet waits for the next key block.
+func (l *wireLog) turn() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hasKey, l.floor = false, l.end()
 }
 
 // release counts the log out of its budget, when nobody can take anything from it any more. It may be called again.
@@ -245,7 +254,10 @@ func (l *wireLog) fetch(c *cursor, dst net.Buffers) (net.Buffers, error) {
 // place sees to it that c stands on a block of the log, or at its end. It says no while c waits for a key block. Who
 // lags is moved to the newest key block, unless the log is closed: then there is nothing newer to catch up with.
 func (l *wireLog) place(c *cursor, dst net.Buffers) (net.Buffers, bool, error) {
-	gone := !c.placed || c.seeking || c.next < l.base
+	if c.greeted && c.placed && !c.seeking && c.next < l.floor {
+		c.next = max(l.floor, l.base) // what is left of before the jump is of no use any more
+	}
+	gone := !c.placed || c.seeking || c.next < l.base || !c.greeted && c.next < l.floor
 	switch {
 	case !gone && (l.closed || !l.lagging(c)):
 		return c.greet(dst), true, nil

@@ -149,12 +149,16 @@ func (f *File) Tracks() []*media.Track {
 	return tracks
 }
 
-// Duration returns the time of the last frame, about.
+// Duration returns the end of the last frame, which is taken to last as long as the one before.
 func (f *File) Duration() time.Duration {
 	var d time.Duration
 	for _, t := range f.tracks {
-		last := t.samples[len(t.samples)-1]
-		d = max(d, f.shift+t.time(last.dts+int64(last.cto)))
+		n := len(t.samples)
+		last, step := t.samples[n-1], int64(0)
+		if n > 1 {
+			step = last.dts - t.samples[n-2].dts
+		}
+		d = max(d, f.shift+t.time(last.dts+max(int64(last.cto), step)))
 	}
 	return d
 }
