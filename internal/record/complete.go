@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -34,7 +35,11 @@ func (s *sink) complete(f *file) {
 		}
 		s.rec.files.Add(1)
 		s.log.Info("recorded", "file", x.FilePath, "seconds", x.TimeLen, "bytes", x.FileSize, "reason", x.Reason)
-		s.job.Report(x, true)
+		if f.note.Quiet {
+			s.job.List(x.Recording())
+		} else {
+			s.job.Report(x, true)
+		}
 		s.rec.forget(s.cfg, f.note)
 	}()
 }
@@ -90,8 +95,8 @@ func (r *Recorder) whole(cfg *Config, f *file) error {
 
 // name gives the hidden file its final name. It may be repeated after a crash at any step.
 func (r *Recorder) name(cfg *Config, n *note) (*fact.Recorded, error) {
-	if _, err := os.Lstat(n.Path); err != nil {
-		if err := os.Rename(n.temporary(), n.Path); err != nil {
+	if err := os.Rename(n.temporary(), n.Path); err != nil {
+		if _, done := os.Lstat(n.Path); done != nil || !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("record: %w", err)
 		}
 	}
@@ -175,7 +180,9 @@ func (r *Recorder) Recover() (*Recovered, error) {
 		}
 		cfg.Logger.Warn("recovered a recording of the last run", "file", x.FilePath, "seconds", x.TimeLen,
 			"bytes", x.FileSize, "done", i+1, "of", len(notes))
-		out.files[n.Publication] = append(out.files[n.Publication], x)
+		if !n.Quiet {
+			out.files[n.Publication] = append(out.files[n.Publication], x)
+		}
 	}
 	return out, err
 }
@@ -184,9 +191,9 @@ func (r *Recorder) Recover() (*Recovered, error) {
 // that is whole.
 func (r *Recorder) recoverFile(cfg *Config, n *note) *fact.Recorded {
 	_ = os.Remove(n.copied())
-	path := n.Path
+	path := n.temporary()
 	if _, err := os.Lstat(path); err != nil {
-		path = n.temporary()
+		path = n.Path
 	}
 	if path != n.Path {
 		if err := trim(path); err != nil {

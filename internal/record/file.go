@@ -34,6 +34,9 @@ const maxTries = 10000
 // create makes the note and the hidden file of the next slice. Names never collide: the publication before may have
 // recorded within the same second.
 func (s *sink) create(now time.Time) (*file, error) {
+	if s.clip != nil {
+		return s.createClip(now)
+	}
 	folder, err := s.cfg.Folder(s.root, s.job.Stream)
 	if err != nil {
 		return nil, fmt.Errorf("record: %w", err)
@@ -54,21 +57,27 @@ func (s *sink) create(now time.Time) (*file, error) {
 		if _, err := os.Lstat(n.Path); err == nil {
 			continue
 		}
-		f, err := os.OpenFile(n.temporary(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // as above
+		f, err := s.openNoted(n)
 		if errors.Is(err, os.ErrExist) {
 			continue
 		}
-		if err != nil {
-			return nil, fmt.Errorf("record: %w", err)
-		}
-		if err := s.rec.ledger.write(n); err != nil {
-			_ = f.Close()
-			_ = os.Remove(n.temporary())
-			return nil, err
-		}
-		return &file{note: n, f: f, tracks: s.program.Tracks}, nil
+		return f, err
 	}
 	return nil, fmt.Errorf("record: no free name in %s", dir)
+}
+
+// openNoted makes the note and the hidden file, which must not be there yet.
+func (s *sink) openNoted(n *note) (*file, error) {
+	f, err := os.OpenFile(n.temporary(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // recordings are for other programs to read
+	if err != nil {
+		return nil, fmt.Errorf("record: %w", err)
+	}
+	if err := s.rec.ledger.write(n); err != nil {
+		_ = f.Close()
+		_ = os.Remove(n.temporary())
+		return nil, err
+	}
+	return &file{note: n, f: f, tracks: s.program.Tracks}, nil
 }
 
 func (f *file) write(b []byte) error {

@@ -24,7 +24,8 @@ type note struct {
 	Path        string      `json:"path"` // final and absolute
 	Folder      string      `json:"folder"`
 	URL         string      `json:"url"`
-	Start       int64       `json:"start"` // Unix seconds
+	Start       int64       `json:"start"`           // Unix seconds
+	Quiet       bool        `json:"quiet,omitempty"` // it has no report
 	// Of a file that is complete.
 	Complete bool    `json:"complete,omitempty"`
 	TimeLen  float64 `json:"time_len,omitempty"` // seconds

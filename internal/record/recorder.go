@@ -1,6 +1,8 @@
 package record
 
 import (
+	"cmp"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -68,22 +70,26 @@ func (r *Recorder) Format() stream.Recorder {
 	}
 }
 
+// rootOf is the directory below which a stream is recorded.
+func rootOf(o *stream.Options) string { return cmp.Or(o.MP4SavePath, "./www") }
+
 // start begins a recording.
-func (r *Recorder) start(j stream.Job) stream.Sink {
+func (r *Recorder) start(j stream.Job) stream.Sink { return r.begin(j, nil) }
+
+// begin begins a recording, in slices or as one clip.
+func (r *Recorder) begin(j stream.Job, c *Clip) stream.Sink {
 	cfg := r.cfg.Load()
-	s := &sink{Inbox: stream.NewInbox(cfg.QueueBytes), rec: r, job: j, cfg: cfg, slice: j.MaxSlice}
+	s := &sink{Inbox: stream.NewInbox(cfg.QueueBytes), rec: r, job: j, cfg: cfg, slice: j.MaxSlice, clip: c}
 	if s.slice <= 0 {
 		s.slice = time.Duration(j.Options.MP4MaxSecond) * time.Second
 	}
 	if s.slice <= 0 {
 		s.slice = time.Hour
 	}
-	s.root = j.Root
-	if s.root == "" {
-		s.root = j.Options.MP4SavePath
-	}
-	if s.root == "" {
-		s.root = "./www"
+	s.root = cmp.Or(j.Root, rootOf(&j.Options))
+	if c != nil {
+		s.slice, s.until = math.MaxInt64, j.Now+c.Forward
+		s.late = time.After(c.Forward + clipGrace)
 	}
 	s.log = s.cfg.Logger.With("stream", j.Stream.Key(), "publication", j.Publication)
 	r.recording.Add(1)

@@ -19,6 +19,9 @@ type sink struct {
 	log   *slog.Logger
 	root  string
 	slice time.Duration
+	clip  *Clip            // what is recorded, when it is one clip and no slices
+	until time.Duration    // DTS at which a clip ends
+	late  <-chan time.Time // when it ends although nothing comes; nil: never
 
 	// Owned by run.
 	program stream.Program
@@ -47,6 +50,8 @@ func (s *sink) run() {
 				return
 			}
 			continue
+		case <-s.late:
+			s.Close()
 		}
 		var closed bool
 		work, closed = s.Take(work)
@@ -70,6 +75,12 @@ func (s *sink) do(o stream.Order) bool {
 		return s.change(*o.Program)
 	}
 	f := o.Frame
+	if s.clip != nil && f.DTS > s.until {
+		if s.file != nil {
+			s.cut(f)
+		}
+		return false
+	}
 	if s.file != nil && o.Key && f.DTS-s.since >= s.slice && !s.cut(f) {
 		return false
 	}
@@ -112,7 +123,7 @@ func (s *sink) change(p stream.Program) bool {
 	if !probe.SetTracks(p.Tracks) {
 		return true
 	}
-	return s.cut(nil)
+	return s.cut(nil) && s.clip == nil
 }
 
 // check notes a failure. The recording ends with what was written.
