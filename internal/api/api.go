@@ -115,6 +115,8 @@ type Deps struct {
 	Records Records
 	// Files serves what downloadFile names. Optional: without it there is no such call.
 	Files Files
+	// Playback plays files. Optional: without it there are no calls for that.
+	Playback Playback
 	// Restart ends the process so that its supervisor starts it again; called once, a second after restartServer was
 	// answered. Optional.
 	Restart func()

@@ -23,6 +23,10 @@ type Records interface {
 	StopRecord(name fact.Stream, kind string) (over <-chan struct{}, err error)
 	// Recording says whether one goes on. Errors: stream.ErrNotFound.
 	Recording(name fact.Stream, kind string) (bool, error)
+	// StartClip records what is cached since the newest key frame and forward of what follows, and returns the path of the
+	// file, which may be given relative to RecordFolder. report raises on_record_mp4 for it. Errors: stream.ErrNotFound,
+	// others.
+	StartClip(name fact.Stream, path string, forward time.Duration, report bool) (string, error)
 	// RecordFolder is the directory of a stream's MP4 files.
 	RecordFolder(name fact.Stream, root string) (string, error)
 }
@@ -36,6 +40,7 @@ func recordEndpoints() []endpoint {
 		{name: "getMP4RecordFile", required: tuple, handle: getMP4RecordFile},
 		{name: "isRecording", required: typed, handle: isRecording},
 		{name: "startRecord", required: typed, handle: startRecord},
+		{name: "startRecordTask", required: append(tuple[:3:3], "path", "back_ms", "forward_ms"), handle: startRecordTask},
 		{name: "stopRecord", required: typed, handle: stopRecord},
 	}
 }
@@ -93,6 +98,26 @@ func stopRecord(c *call) (any, error) {
 	return answer{"code": CodeSuccess, "result": true, "msg": "success"}, nil
 }
 
+// maxClip bounds the times of a clip, in ms: a day.
+const maxClip = 24 * 60 * 60 * 1000
+
+// startRecordTask records a clip: from the newest key frame on, however long ago that is, for forward_ms.
+func startRecordTask(c *call) (any, error) {
+	back, forward := c.integer("back_ms"), c.integer("forward_ms")
+	if back < 0 || forward < 0 || back > maxClip || forward > maxClip {
+		return nil, &callError{CodeInvalidArgs, "back_ms and forward_ms must be from 0 to 86400000"}
+	}
+	name := c.name()
+	if _, ok := c.api.deps.Hub.Get(c.target()); !ok || !pathLike(name) {
+		return nil, errNoStream()
+	}
+	path, err := c.api.deps.Records.StartClip(name, c.text("path"), time.Duration(forward)*time.Millisecond, c.flag("report"))
+	if err != nil {
+		return nil, recordError(err)
+	}
+	return answer{"code": CodeSuccess, "data": answer{"path": path}, "msg": ""}, nil
+}
+
 func isRecording(c *call) (any, error) {
 	kind, err := c.kind()
 	if err != nil {
@@ -115,16 +140,24 @@ func (c *call) recordPath() (folder, period string, err error) {
 	if !periods.MatchString(period) {
 		return "", "", &callError{CodeInvalidArgs, "period must be YYYY-MM or YYYY-MM-DD"}
 	}
-	for part := range strings.SplitSeq(name.Vhost+"/"+name.App+"/"+name.Stream, "/") {
-		if part == "" || part == "." || part == ".." || strings.ContainsRune(part, 0) || strings.ContainsRune(part, filepath.Separator) {
-			return "", "", &callError{CodeInvalidArgs, "vhost, app and stream must name a stream"}
-		}
+	if !pathLike(name) {
+		return "", "", &callError{CodeInvalidArgs, "vhost, app and stream must name a stream"}
 	}
 	folder, err = c.api.deps.Records.RecordFolder(name, c.text("customized_path"))
 	if err != nil {
 		return "", "", &callError{CodeException, err.Error()}
 	}
 	return folder, period, nil
+}
+
+// pathLike says that a name has the form of a path that leads nowhere else.
+func pathLike(name fact.Stream) bool {
+	for part := range strings.SplitSeq(name.Vhost+"/"+name.App+"/"+name.Stream, "/") {
+		if part == "" || part == "." || part == ".." || strings.ContainsRune(part, 0) || strings.ContainsRune(part, filepath.Separator) {
+			return false
+		}
+	}
+	return true
 }
 
 // getMP4RecordFile lists the days of a month, or the files of a day.

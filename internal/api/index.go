@@ -94,6 +94,9 @@ func (a *API) register() {
 	if a.deps.Records != nil {
 		list = append(list, recordEndpoints()...)
 	}
+	if a.deps.Playback != nil {
+		list = append(list, playbackEndpoints()...)
+	}
 	slices.SortFunc(list, func(x, y endpoint) int { return strings.Compare(x.name, y.name) })
 	a.names = []string{indexRoot}
 	a.calls[indexRoot] = &endpoint{handle: getAPIList}

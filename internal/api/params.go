@@ -163,6 +163,15 @@ func (p *params) integer(name string) int {
 	return int(n)
 }
 
+// number returns a float, 0 for junk.
+func (p *params) number(name string) float64 {
+	f, err := strconv.ParseFloat(p.text(name), 64)
+	if err != nil {
+		return 0
+	}
+	return f
+}
+
 // missing says whether one of the names is absent.
 func (p *params) missing(names []string) bool {
 	return slices.ContainsFunc(names, func(n string) bool { return p.text(n) == "" })

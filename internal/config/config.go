@@ -162,6 +162,9 @@ type Record struct {
 	Fragmented bool          // files stay in fragments; 0
 	SHA256     bool          // hash each file; 0
 	SyncEvery  time.Duration // of open files; 5 s
+	Tick       time.Duration // of playback; 500 ms
+	FileBuffer int           // of playback, bytes; 65536
+	Repeat     bool          // playback; 0
 }
 
 // RTP is [rtp].

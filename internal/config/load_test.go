@@ -200,13 +200,13 @@ func TestWarnings(t *testing.T) {
 }
 
 func TestUnimplemented(t *testing.T) {
-	content := "[rtsp]\nport=8554\nsslport=0\n[record]\nsampleMS=500.0\nfileBufSize=5\n[protocol]\nenable_hls=true\nenable_mp4=1\n" +
+	content := "[rtsp]\nport=8554\nsslport=0\n[rtc]\ntimeoutSec=15.0\nrembBitRate=5\n[protocol]\nenable_hls=true\nenable_mp4=1\n" +
 		"[rtmp]\nsslport=19350\n[http]\nsslport=0\n[hook]\non_record_mp4=\n"
 	c, errs := newTable().build("f", parseDocument([]byte(content)), []string{"HOOKLINE_SRT_PORT=9001"})
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	want := []string{"record.fileBufSize", "srt.port"}
+	want := []string{"rtc.rembBitRate", "srt.port"}
 	if got := c.Unimplemented(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/vod"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,6 +30,7 @@ type world struct {
 	realm  string
 	passwd string
 	hashed bool
+	files  string // root of the files that can be played
 }
 
 func newWorld() *world {
@@ -112,6 +114,10 @@ func start(t *testing.T, w *world, cfg Config) (srv *Server, addr string) {
 	hc := stream.DefaultConfig()
 	hc.FlowThreshold, hc.MaxStreamWait = 0, 10*time.Second
 	hub := stream.New(hc, w, w, Formats(1400, 1400))
+	files := vod.New(vod.Config{
+		Root: w.files, Tick: 50 * time.Millisecond, Logger: cfg.Logger, Options: stream.Options{EnableAudio: true, EnableRTSP: true, MaxTrack: 2},
+	}, hub)
+	hub.SetDemand(files.Demand)
 	srv = New(cfg, hub, w)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -123,7 +129,7 @@ func start(t *testing.T, w *world, cfg Config) (srv *Server, addr string) {
 		if err := hub.Stop(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if err := srv.Close(); err != nil {
+		if err := errors.Join(srv.Close(), files.Close()); err != nil {
 			t.Error(err)
 		}
 		if err := <-served; !errors.Is(err, ErrServerClosed) {

@@ -47,6 +47,19 @@ type records struct {
 	root func() string
 }
 
+// StartClip implements api.Records.
+func (r records) StartClip(name fact.Stream, path string, forward time.Duration, report bool) (string, error) {
+	o, err := r.Options(name)
+	if err != nil {
+		return "", err
+	}
+	at, err := r.rec.ClipPath(name, &o, path)
+	if err != nil {
+		return "", err
+	}
+	return at, r.RecordExtra(name, r.rec.ClipFormat(record.Clip{Path: at, Forward: forward, Report: report}))
+}
+
 // RecordFolder implements api.Records.
 func (r records) RecordFolder(name fact.Stream, root string) (string, error) {
 	if root == "" {

@@ -29,6 +29,7 @@ import (
 	"github.com/hookline/hookline/internal/stream"
 	"github.com/hookline/hookline/internal/telemetry"
 	"github.com/hookline/hookline/internal/tlscert"
+	"github.com/hookline/hookline/internal/vod"
 	"github.com/hookline/hookline/internal/webfile"
 	"github.com/hookline/hookline/internal/webhook"
 )
@@ -63,6 +64,7 @@ type Server struct {
 	rtmp    *rtmp.Server
 	rtsp    *rtsp.Server
 	record  *record.Recorder
+	vod     *vod.Server
 	live    *httplive.Handler
 	hls     *hls.Server
 	files   *webfile.Server
@@ -232,6 +234,7 @@ func (s *Server) openMedia() error {
 	s.hub.SetRecorders(s.recorders())
 	s.onFailure(func() error { return s.hub.Stop(s.ctx) })
 	s.hls.SetHub(s.hub)
+	s.openVOD(c)
 	s.rtmp = rtmp.New(rtmp.Config{
 		Handshake: c.RTMP.Handshake, KeepAlive: c.RTMP.KeepAlive, MaxConnections: c.Limits.MaxConnections,
 		MaxPerIP: c.Limits.MaxConnectionsPerIP, EnableVhost: c.General.EnableVhost,
@@ -367,6 +370,7 @@ func (s *Server) reconfigured(old, c *config.Config, _ []string) {
 	s.rtmp.SetTimeouts(c.RTMP.Handshake, c.RTMP.KeepAlive)
 	s.rtsp.Reconfigure(s.rtspConfig(c))
 	s.record.Reconfigure(s.recordConfig(c))
+	s.vod.Reconfigure(s.vodConfig(c))
 	if old.TLS.Certificates != c.TLS.Certificates {
 		s.replaceCertificates(c)
 	}
@@ -410,7 +414,7 @@ func (s *Server) stopMedia(ctx context.Context) error {
 		_ = l.Close()
 	}
 	s.live.Close()
-	return errors.Join(hub, s.hls.Close(), s.rtmp.Close(), s.rtsp.Close())
+	return errors.Join(hub, s.vod.Close(), s.hls.Close(), s.rtmp.Close(), s.rtsp.Close())
 }
 
 func (s *Server) stopEvents(ctx context.Context, limit time.Duration) error {

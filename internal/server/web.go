@@ -49,6 +49,7 @@ func (s *Server) openWeb() error {
 		},
 		Records:   records{s.hub, s.record, func() string { return s.store.Config().Protocol.MP4SavePath }},
 		Files:     s.files,
+		Playback:  playback{s.hub, s.vod},
 		Readiness: s.web.ready, Metrics: s.web.metrics, Version: buildVersion(s.opt.Version),
 		Restart: s.opt.Exit, Listeners: s.listeners, Fallback: http.HandlerFunc(s.fallback), Logger: s.log,
 	})

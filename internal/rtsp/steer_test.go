@@ -1,0 +1,119 @@
+package rtsp
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hookline/hookline/internal/format/rtp"
+	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/vod/vodtest"
+)
+
+// frame returns the next RTP packet of the first track.
+func (c *client) frame() rtp.Packet {
+	c.t.Helper()
+	for {
+		ch, b, err := readFrame(c.r, nil)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if ch != 0 {
+			continue
+		}
+		p, err := rtp.Parse(b)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		return p
+	}
+}
+
+// TestFile: the description of a file has its length; PLAY goes where Range says, by play time and by the clock, at the pace of
+// Scale, and says where that is; the stamps of RTP go on. PAUSE stops.
+func TestFile(t *testing.T) {
+	w := newWorld()
+	w.files = t.TempDir()
+	data, _ := vodtest.Movie(t, "h264_aac_bframes", 20)
+	const name = "2026-01-02-03-04-05-0.mp4"
+	vodtest.Put(t, filepath.Join(w.files, "record/cam", name), data)
+	_, addr := start(t, w, Config{})
+	url := "rtsp://" + addr + "/record/cam/" + name
+	c := dial(t, addr)
+	_, sdp := c.ok("DESCRIBE", url, "Accept: application/sdp")
+	if !strings.Contains(sdp, "a=range:npt=0.000-39.") {
+		t.Fatal(sdp)
+	}
+	for i := range 2 {
+		c.ok("SETUP", fmt.Sprint(url, "/trackID=", i), fmt.Sprintf("Transport: RTP/AVP/TCP;unicast;interleaved=%d-%d", 2*i, 2*i+1))
+	}
+	at := func(header map[string]string) (from float64) {
+		t.Helper()
+		var to float64
+		if _, err := fmt.Sscanf(header["range"], "npt=%f-%f", &from, &to); err != nil || to < 39 || to > 40 {
+			t.Errorf("range %q: %v", header["range"], err)
+		}
+		return from
+	}
+	h, _ := c.ok("PLAY", url, "Range: npt=10.5-")
+	if from := at(h); from < 9.9 || from > 10.5 {
+		t.Error(from)
+	}
+	if !strings.Contains(h["rtp-info"], "trackID=0;seq=") {
+		t.Error(h)
+	}
+	first := c.frame()
+	if !strings.Contains(h["rtp-info"], fmt.Sprint("seq=", first.Seq, ";rtptime=", first.Timestamp)) {
+		t.Errorf("%v, but the first packet is %d at %d", h, first.Seq, first.Timestamp)
+	}
+	c.ok("PAUSE", url)
+	h, _ = c.ok("PLAY", url, "Range: npt=0:00:30.9-", "Scale: 2")
+	if from := at(h); from < 29.9 || from > 30.9 || h["scale"] != "2" {
+		t.Error(h)
+	}
+	next := c.frame()
+	if d := int32(next.Timestamp - first.Timestamp); d <= 0 || d > 90000*10 {
+		t.Errorf("the stamps go on by %d", d)
+	}
+	day := time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)
+	h, _ = c.ok("PLAY", url, "Range: clock="+day.Add(4500*time.Millisecond).UTC().Format("20060102T150405.99Z")+"-")
+	if from := at(h); from < 3.9 || from > 4.5 {
+		t.Error(h)
+	}
+	for _, bad := range []string{
+		"Range: npt=41-", "Range: npt=x-", "Range: npt=-1", "Range: npt=1:2:3:4-", "Range: clock=20250101T000000Z-", "Range: clock=x-",
+		"Scale: 0", "Scale: -1", "Scale: x", "Scale: 21",
+	} {
+		if status, _, _ := c.ask("PLAY", url, bad); status != 457 && bad != "Range: npt=-1" {
+			t.Errorf("%s: %d", bad, status)
+		}
+	}
+	if status, _, _ := dial(t, addr).ask("DESCRIBE", "rtsp://"+addr+"/record/cam/%2e%2e/%2e%2e/x.mp4"); status != 404 {
+		t.Error(status)
+	}
+	c.ok("TEARDOWN", url)
+}
+
+// clock is a source whose places are the seconds of a minute.
+type clock struct{ stream.Control }
+
+func (clock) Find(at time.Time) (time.Duration, bool) {
+	return time.Duration(at.Second()) * time.Second, at.Year() == 2026
+}
+
+func FuzzRange(f *testing.F) {
+	for _, s := range []string{
+		"npt=1.5-", "npt=0:01:02.5-3", "npt=now-", "clock=20260102T030405.25Z-", "smpte=10:12:33:20-", "npt=1e999-", "npt=NaN-", "npt=-", "=", "",
+		"npt=1-;time=20260102T030405Z",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		to, given, ok := begin(s, clock{})
+		if ok && given && (to < 0 || to > maxPlayTime*time.Second) {
+			t.Errorf("%q begins at %v", s, to)
+		}
+	})
+}
