@@ -78,9 +78,12 @@ func (h *Hub) Play(ctx context.Context, req PlayRequest) (*Viewer, error) {
 		return nil, ErrNotFound
 	}
 	absent := st.owner == nil
+	opened := !absent && st.owner.first.Options != nil // a source of the server, which registers in a moment
 	st.waiters[w] = struct{}{}
 	st.mu.Unlock()
-	opened := absent && h.demand != nil && h.demand(ctx, q)
+	if absent && h.demand != nil {
+		opened = h.demand(ctx, q)
+	}
 	return h.wait(ctx, st, w, q, opened)
 }
 
