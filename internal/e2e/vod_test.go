@@ -6,7 +6,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -221,18 +220,6 @@ func TestVODStops(t *testing.T) {
 	}
 	s.stop()
 	r.expectClosed()
-}
-
-var upRTSP = regexp.MustCompile(`msg="hookline is up".* rtsp=(\S+) `)
-
-// rtspURL is rtmpURL for RTSP.
-func (p *server) rtspURL(stream string) string {
-	p.t.Helper()
-	m := p.log.await(upRTSP, p.gone)
-	if m == nil {
-		p.t.Fatalf("the server did not come up:\n%s", p.log)
-	}
-	return "rtsp://" + m[1] + "/live/" + stream
 }
 
 // TestVODPlayers: ffmpeg and ffprobe get every frame of files over every protocol, in sync, and decode them without a fault.

@@ -55,7 +55,7 @@ func (p *publication) silence(dts time.Duration, now time.Time, d *deferred) {
 	}
 	t := p.track(media.Audio)
 	for ; m.next < dts; m.next += muteStep {
-		f := &media.Frame{Track: m.track, DTS: m.next, PTS: m.next, Data: m.data}
+		f := &media.Frame{Track: m.track, DTS: m.next, PTS: m.next, Skew: p.skew, Data: m.data}
 		p.clock.tracks[media.Audio].follow(m.next)
 		t.count(f)
 		p.hand(f, now, d)

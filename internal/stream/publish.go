@@ -231,6 +231,7 @@ func (s *Publisher) Jump() {
 	var d deferred
 	p.live.mu.Lock()
 	if p.session == s {
+		p.drainPacer(&d)
 		p.clock.resume()
 		p.jumped = true
 		p.cached = p.cached[:0]

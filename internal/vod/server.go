@@ -256,7 +256,7 @@ func (s *Server) start(cfg *Config, p *player, r request) error {
 		return err
 	}
 	opts := r.options
-	opts.ContinuePush, opts.StreamReplace, opts.ModifyStamp = 0, "", 0
+	opts.ContinuePush, opts.StreamReplace, opts.ModifyStamp, opts.PacedSender = 0, "", 0, 0 // a file has its own pace
 	var err error
 	p.pub, err = s.hub.Publish(s.ctx, stream.PublishRequest{
 		MediaInfo:  fact.MediaInfo{Schema: "mp4", Protocol: "file", Stream: r.name},
