@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,4 +80,47 @@ func TestHLS(t *testing.T) {
 	if _, err := os.Stat(root); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestOnlyHLS: a stream of which nothing but HLS is made registers hls, and nothing else. stopRecord unregisters it while the
+// publisher goes on, startRecord brings it back, and it plays each time.
+func TestOnlyHLS(t *testing.T) {
+	t.Parallel()
+	s, r := serve(t, "hls.segDur", "1", "general.maxStreamWaitMS", "60000")
+	r.setAnswer(func(p *post) reply {
+		if p.hook == event.OnPublish {
+			return reply{body: `{"code":0,"enable_hls":1,"enable_rtmp":0,"enable_rtsp":0,"enable_ts":0,"enable_fmp4":0}`}
+		}
+		return reply{}
+	})
+	publish(t, s.rtmpURL("only")).keep(t)
+	play := func() {
+		t.Helper()
+		text := runTool(t, "ffprobe", "-v", "error", "-read_intervals", "%+1", "-show_entries", "stream=codec_type", "-of", "csv", s.hlsURL("only", "hls.m3u8")).output()
+		if strings.Count(text, "stream") < 2 {
+			t.Errorf("ffprobe: %s", text)
+		}
+	}
+	play()
+	if a := s.call("stopRecord", ofStream("only", "type", "0")...); !a.Result {
+		t.Error(a)
+	}
+	r.await("the unregister", 1, func(p *post) bool { return unregister(p) && p.body.Stream == "only" })
+	if a := s.call("isMediaOnline", ofStream("only", "schema", "hls")...); a.Online {
+		t.Error(a)
+	}
+	if a := s.call("startRecord", ofStream("only", "type", "0")...); !a.Result {
+		t.Error(a)
+	}
+	r.await("the next register", 2, func(p *post) bool { return register(p) && p.body.Stream == "only" })
+	play()
+	if a := s.call("close_streams", ofStream("only", "force", "1")...); a.Closed != 1 {
+		t.Error(a)
+	}
+	r.accept(event.OnPublicationEnded, "only")
+	story := slices.DeleteFunc(r.story("only"), func(w string) bool { return w == "player" }) // they leave when they like
+	if want := []string{"register:hls", "unregister:hls", "register:hls", "publisher", "unregister:hls", "publication_ended kicked"}; !slices.Equal(story, want) {
+		t.Errorf("%q, want %q", story, want)
+	}
+	s.stop()
 }

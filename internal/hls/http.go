@@ -59,7 +59,7 @@ var (
 // nothing else that lies below the root can be had.
 func (s *Server) parse(r *http.Request) (t target, ok bool) {
 	p := r.URL.Path
-	if len(p) > maxName || len(r.URL.RawQuery) > maxParams || !utf8.ValidString(p) || path.Clean(p) != p {
+	if len(p) > maxName || len(r.URL.RawQuery) > maxParams || !utf8.ValidString(p) || !strings.HasPrefix(p, "/") || path.Clean(p) != p {
 		return t, false
 	}
 	cfg := s.cfg.Load()

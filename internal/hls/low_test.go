@@ -7,12 +7,15 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hookline/hookline/internal/fact"
 )
 
 const low = "/live/cam/hls.fmp4.m3u8"
@@ -492,6 +495,39 @@ func FuzzDirectives(f *testing.F) {
 		}
 		if got := params(query); got != params(got) || len(got) > len(query) || !strings.Contains(query, directivePrefix) && got != query {
 			t.Errorf("%q: %q", query, got)
+		}
+	})
+}
+
+// FuzzPaths: what a path is taken for lies below the directory of its stream, and is a name that this package gives.
+func FuzzPaths(f *testing.F) {
+	s := New(DefaultConfig())
+	for _, variant := range []string{TS, FMP4} {
+		g := &segmenter{variant: variant}
+		g.job.Stream = fact.Stream{Vhost: fact.DefaultVhost, App: "live", Stream: "cam"}
+		s.show(g)
+	}
+	for _, p := range []string{
+		watched, low, "/live/cam/2026-01-02/03/04-05_6.ts", "/live/cam/2026-01-02/03/04-05_6.mp4", "/live/cam/2026-01-02/03/vod.m3u8", "/live/cam/init_1.mp4",
+		"/live/cam/part_1_2.mp4", "/live/cam/part_1_2.mp4/../x", "/live/cam/..", "//live/cam/hls.m3u8", "/live/cam/hls_delay.m3u8", "live/cam/hls.m3u8",
+	} {
+		f.Add(p, "vhost=x&_HLS_msn=1", "host:80")
+	}
+	f.Fuzz(func(t *testing.T, path, query, host string) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+		r.URL.Path, r.URL.RawQuery, r.Host = path, query, host
+		x, ok := s.parse(r)
+		if !ok {
+			return
+		}
+		if !filepath.IsLocal(filepath.FromSlash(x.rest)) || x.dir+x.rest != path || x.name.Vhost != fact.DefaultVhost {
+			t.Errorf("%q: %+v", path, x)
+		}
+		if !x.list && x.name.Stream != "cam" || x.name.App == "" || x.name.Stream == "" {
+			t.Errorf("%q: %+v", path, x)
+		}
+		if VhostOf(r) == "" {
+			t.Error("no virtual host")
 		}
 	})
 }
