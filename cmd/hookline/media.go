@@ -50,7 +50,7 @@ func (c *publishCmd) Run() error {
 }
 
 type playCmd struct {
-	URL      string        `arg:"" help:"rtmp://host/app/stream or http://host/app/stream.live.flv"`
+	URL      string        `arg:"" help:"rtmp://host/app/stream or http://host/app/stream.live.flv; with --discard also rtsp://host/app/stream and .live.ts, .live.mp4."`
 	Viewers  int           `default:"1" help:"Viewers at the same time."`
 	Streams  int           `default:"1" help:"Streams that they share: the name gets _1, _2 and so on."`
 	Duration time.Duration `help:"How long each plays; default: to the end of the stream."`

@@ -57,7 +57,7 @@ const gap = 8 * time.Millisecond
 
 // record plays through a relay and notes what comes, and when: who reads at once reads what was written.
 // turn must be a time after which the stream repeats itself: 4 s, or for equal frames also a multiple of 160 ms.
-func (s *scene) record(ctx context.Context, rtmp bool, turn time.Duration) (out schedule, err error) {
+func (s *scene) record(ctx context.Context, proto protocol, turn time.Duration) (out schedule, err error) {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return out, err
@@ -66,7 +66,7 @@ func (s *scene) record(ctx context.Context, rtmp bool, turn time.Duration) (out 
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = ln.Close() })()
 	defer ln.Close()
-	viewer, err := startChild(ctx, rolePlay, playArgs{URL: urlAt(ln.Addr().String(), rtmp), Viewers: 1})
+	viewer, err := startChild(ctx, rolePlay, playArgs{URL: proto.url(ln.Addr().String()), Viewers: 1})
 	if err != nil {
 		return out, err
 	}
@@ -74,7 +74,7 @@ func (s *scene) record(ctx context.Context, rtmp bool, turn time.Duration) (out 
 	if err != nil {
 		return out, errors.Join(err, viewer.stop())
 	}
-	out, err = relay(ctx, down, s.addr(rtmp), turn)
+	out, err = relay(ctx, down, s.addr(proto), turn)
 	var p played
 	err = errors.Join(err, viewer.answer(&p)) // that it plays
 	_, failed := endViewers(viewer, 1)

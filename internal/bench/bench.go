@@ -91,6 +91,9 @@ func mediaBenchmarks() []Benchmark {
 		{Name: "streams_50_unwatched", Run: streamsUnwatched, More: map[string]Aim{
 			"streams_50_unwatched_rss": atMost(85), "streams_50_unwatched_cpu": atMost(30),
 		}},
+		{Name: "streams_50_packaged", Run: everyPackager, More: map[string]Aim{"streams_50_packaged_cpu": atMost(30)}},
+		{Name: "recordings_100", Run: recordings},
+		{Name: "hls_segments_ratio", Run: hlsSegments},
 		{Name: "publishers_1000", Run: manyPublishers},
 		{Name: "viewers_5000", Run: manyViewers},
 	}

@@ -67,7 +67,7 @@ func tinySizes() sizes {
 		troublePairs: 1, troubleEvents: 100, troubleLimit: time.Second, memoryKeys: 200, manyKeys: 300, endpoints: 4, endpointEvents: 50, idleEndpoints: 5, queueEvents: 20, journaled: 500, raises: 200, scheduled: 200,
 		idleFor: 100 * time.Millisecond, firstBytes: 3, firstByteGap: time.Millisecond, bitrate: 10_000_000,
 		viewersFew: 30, viewersMany: 50, recorded: 160 * time.Millisecond, fanoutPairs: 1, fanoutFor: 200 * time.Millisecond, settle: 100 * time.Millisecond,
-		backlog: 20_000, backlogRate: 5_000, streams: 3, crowdFor: 300 * time.Millisecond, publishers: 5, channels: 3, manyWatch: 7,
+		backlog: 20_000, backlogRate: 5_000, streams: 3, crowdFor: 300 * time.Millisecond, publishers: 5, recorded100: 4, hlsClients: 2, channels: 3, manyWatch: 7,
 	}
 }
 
@@ -104,7 +104,7 @@ func TestRun(t *testing.T) {
 			name = "idle_latency_p50"
 		case "viewer_first_byte", "viewer_first_byte_loaded":
 			name += "_p50"
-		case "streams_50_unwatched", "publishers_1000", "viewers_5000":
+		case "streams_50_unwatched", "streams_50_packaged", "recordings_100", "publishers_1000", "viewers_5000":
 			name += "_cpu"
 		}
 		if !slices.Contains(names, name) {

@@ -23,6 +23,7 @@ const (
 	rolePublish  = "publish"
 	rolePlay     = "play"
 	roleLoop     = "loop"
+	roleFetch    = "fetch"
 )
 
 // ErrChild says that this executable, started again, did not do its part: main does not call RunChild, for instance.
@@ -55,6 +56,8 @@ func RunChild(ctx context.Context) (bool, error) {
 		return true, playChild(ctx, args)
 	case roleLoop:
 		return true, loopChild(ctx, args)
+	case roleFetch:
+		return true, fetchChild(ctx, args)
 	}
 	return true, fmt.Errorf("%w: unknown role %q", ErrChild, role)
 }

@@ -12,7 +12,7 @@ import (
 type crowd struct {
 	name   string
 	many   bool // as many viewers as sizes.viewersMany, not viewersFew
-	rtmp   bool // instead of HTTP-FLV
+	proto  protocol
 	merged bool // general.mergeWriteMS=300
 }
 
@@ -23,10 +23,13 @@ func crowds() []crowd {
 		{name: "flv_fanout_300_merged", merged: true},
 		{name: "flv_fanout_1000", many: true},
 		{name: "flv_fanout_1000_merged", many: true, merged: true},
-		{name: "rtmp_fanout_300", rtmp: true},
-		{name: "rtmp_fanout_300_merged", rtmp: true, merged: true},
-		{name: "rtmp_fanout_1000", rtmp: true, many: true},
-		{name: "rtmp_fanout_1000_merged", rtmp: true, many: true, merged: true},
+		{name: "rtmp_fanout_300", proto: protoRTMP},
+		{name: "rtmp_fanout_300_merged", proto: protoRTMP, merged: true},
+		{name: "rtmp_fanout_1000", proto: protoRTMP, many: true},
+		{name: "rtmp_fanout_1000_merged", proto: protoRTMP, many: true, merged: true},
+		{name: "rtsp_fanout_1000", proto: protoRTSP, many: true},
+		{name: "ts_fanout_1000", proto: protoTS, many: true},
+		{name: "fmp4_fanout_1000", proto: protoFMP4, many: true},
 	}
 }
 
@@ -35,7 +38,7 @@ func fanoutAims() map[string]Aim {
 	return map[string]Aim{
 		"flv_fanout_1000_cpu": atMost(2.4), "flv_fanout_1000_merged_cpu": atMost(0.75),
 		"rtmp_fanout_1000_cpu": atMost(1.8), "rtmp_fanout_1000_merged_cpu": atMost(0.75),
-		"rtmp_fanout_1000_to_nginx": atMost(1),
+		"rtmp_fanout_1000_to_nginx": atMost(1), "rtsp_fanout_1000_cpu": atMost(2.7),
 	}
 }
 
@@ -54,10 +57,7 @@ func (c crowd) keys() map[string]string {
 }
 
 func (c crowd) kind() string {
-	kind := "HTTP-FLV viewers"
-	if c.rtmp {
-		kind = "RTMP viewers"
-	}
+	kind := c.proto.String() + " viewers"
 	if c.merged {
 		kind += " and mergeWriteMS=300"
 	}
@@ -112,7 +112,7 @@ func (e *env) fanout(ctx context.Context, c crowd) (rs []Result, err error) {
 	}
 	defer func() { err = errors.Join(err, t.scene.close()) }()
 	var missing string
-	if c.rtmp && !c.merged {
+	if c.proto == protoRTMP && !c.merged {
 		t.rival, err = e.openNginx(ctx)
 		switch {
 		case errors.Is(err, ErrNoNginx):
@@ -124,7 +124,7 @@ func (e *env) fanout(ctx context.Context, c crowd) (rs []Result, err error) {
 		}
 	}
 	// What one viewer gets while nobody else plays: each block for itself, as far as this machine is on time.
-	if t.plan, err = t.scene.record(ctx, c.rtmp, e.recorded); err != nil {
+	if t.plan, err = t.scene.record(ctx, c.proto, e.recorded); err != nil {
 		return nil, err
 	}
 	for pair := range e.fanoutPairs {
@@ -139,11 +139,11 @@ func (e *env) fanout(ctx context.Context, c crowd) (rs []Result, err error) {
 // writes that makes now; nginx comes before and after them in turn.
 func (t *contest) round(ctx context.Context, pair int) error {
 	sides := []func() error{
-		func() error { return add(&t.ours)(t.e.carryStream(ctx, t.scene, t.c.rtmp, t.viewers)) },
+		func() error { return add(&t.ours)(t.e.carryStream(ctx, t.scene, t.c.proto, t.viewers)) },
 		func() error { return add(&t.bare)(t.e.carryBare(ctx, t.alike(), t.viewers)) },
 	}
 	if t.rival != nil {
-		nginx := func() error { return add(&t.nginx)(t.e.carryStream(ctx, t.rival, true, t.viewers)) }
+		nginx := func() error { return add(&t.nginx)(t.e.carryStream(ctx, t.rival, protoRTMP, t.viewers)) }
 		sides = slices.Insert(sides, pair%2*len(sides), nginx)
 	}
 	for _, side := range sides {
@@ -216,8 +216,8 @@ func middle(values []float64) float64 {
 }
 
 // carryStream measures a server with viewers.
-func (e *env) carryStream(ctx context.Context, s *scene, rtmp bool, viewers int) (carried, error) {
-	v, err := startViewers(ctx, playArgs{URL: s.url(rtmp), Viewers: viewers})
+func (e *env) carryStream(ctx context.Context, s *scene, proto protocol, viewers int) (carried, error) {
+	v, err := startViewers(ctx, playArgs{URL: s.url(proto), Viewers: viewers})
 	if err != nil {
 		return carried{}, err
 	}
@@ -235,7 +235,7 @@ func (e *env) carryBare(ctx context.Context, plan schedule, viewers int) (carrie
 		if err := l.answer(&addr); err != nil {
 			return carried{}, err
 		}
-		c, err := startViewers(ctx, playArgs{URL: flvURL(addr), Viewers: viewers})
+		c, err := startViewers(ctx, playArgs{URL: protoFLV.url(addr), Viewers: viewers})
 		if err != nil {
 			return carried{}, err
 		}

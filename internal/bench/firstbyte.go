@@ -85,7 +85,7 @@ func viewerFirstByteLoaded(ctx context.Context, e *env) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := openStream(ctx, p, publishArgs{URL: urlAt(p.rtmp, true), Bitrate: e.bitrate})
+	s, err := openStream(ctx, p, publishArgs{URL: protoRTMP.url(p.rtmp), Bitrate: e.bitrate})
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func firstByte(ctx context.Context, addr string) (time.Duration, error) {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, flvURL(addr), http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, protoFLV.url(addr), http.NoBody)
 	if err != nil {
 		return 0, err
 	}

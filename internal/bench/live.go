@@ -40,7 +40,7 @@ func (e *env) openScene(ctx context.Context, keys map[string]string) (*scene, er
 	if err != nil {
 		return nil, err
 	}
-	return openStream(ctx, p, publishArgs{URL: urlAt(p.rtmp, true), Bitrate: e.bitrate})
+	return openStream(ctx, p, publishArgs{URL: protoRTMP.url(p.rtmp), Bitrate: e.bitrate})
 }
 
 // openStream starts the publisher of a server that is up, and ends both when it fails.
@@ -60,25 +60,45 @@ func (s *scene) close() error { return errors.Join(s.publisher.stop(), s.server.
 
 func (s *scene) pid() int { return s.server.pid() }
 
-// url returns the URL of the stream for viewers of RTMP or HTTP-FLV.
-func (s *scene) url(rtmp bool) string { return urlAt(s.addr(rtmp), rtmp) }
+// protocol is what viewers speak.
+type protocol int
 
-func (s *scene) addr(rtmp bool) string {
-	if rtmp {
+const (
+	protoFLV protocol = iota // HTTP-FLV
+	protoRTMP
+	protoRTSP // over TCP
+	protoTS   // HTTP-TS
+	protoFMP4 // HTTP-fMP4
+)
+
+// String returns the name that users know.
+func (p protocol) String() string {
+	return [...]string{"HTTP-FLV", "RTMP", "RTSP/TCP", "HTTP-TS", "HTTP-fMP4"}[p]
+}
+
+// url returns the URL of the stream at an address.
+func (p protocol) url(addr string) string {
+	switch p {
+	case protoRTMP:
+		return "rtmp://" + addr + streamPath
+	case protoRTSP:
+		return "rtsp://" + addr + streamPath
+	}
+	return "http://" + addr + streamPath + ".live." + map[protocol]string{protoFLV: "flv", protoTS: "ts", protoFMP4: "mp4"}[p]
+}
+
+// url returns the URL of the stream for viewers.
+func (s *scene) url(p protocol) string { return p.url(s.addr(p)) }
+
+func (s *scene) addr(p protocol) string {
+	switch p {
+	case protoRTMP:
 		return s.server.rtmp
+	case protoRTSP:
+		return s.server.rtsp
 	}
 	return s.server.http
 }
-
-func urlAt(addr string, rtmp bool) string {
-	if rtmp {
-		return "rtmp://" + addr + streamPath
-	}
-	return flvURL(addr)
-}
-
-// flvURL returns the URL of the stream at an address.
-func flvURL(addr string) string { return "http://" + addr + streamPath + ".live.flv" }
 
 // publishChild publishes until ctx ends. It says so when the server has accepted all streams.
 func publishChild(ctx context.Context, raw []byte) error {

@@ -21,9 +21,10 @@ type strain struct {
 // share returns how much of a core was used, in percent.
 func (s strain) share() float64 { return 100 * s.cpu.Seconds() / s.took.Seconds() }
 
-// strained measures a fresh server with publishers, and with viewers when there are any.
-func (e *env) strained(ctx context.Context, pub publishArgs, watch playArgs) (out strain, err error) {
-	p, err := e.startServer(ctx, nil)
+// strained measures a fresh server, with some keys of its configuration set, with publishers, and with viewers when there
+// are any.
+func (e *env) strained(ctx context.Context, keys map[string]string, pub publishArgs, watch playArgs) (out strain, err error) {
+	p, err := e.startServer(ctx, keys)
 	if err != nil {
 		return out, err
 	}
@@ -31,7 +32,7 @@ func (e *env) strained(ctx context.Context, pub publishArgs, watch playArgs) (ou
 	if err != nil {
 		return out, errors.Join(err, p.stop())
 	}
-	pub.URL = urlAt(p.rtmp, true)
+	pub.URL = protoRTMP.url(p.rtmp)
 	s, err := openStream(ctx, p, pub)
 	if err != nil {
 		return out, err
@@ -39,7 +40,7 @@ func (e *env) strained(ctx context.Context, pub publishArgs, watch playArgs) (ou
 	defer func() { err = errors.Join(err, s.close()) }()
 	var v *child
 	if watch.Viewers > 0 {
-		watch.URL = s.url(false)
+		watch.URL = s.url(protoFLV)
 		if v, err = startViewers(ctx, watch); err != nil {
 			return out, err
 		}
@@ -66,7 +67,7 @@ func (e *env) over(ctx context.Context, pid int) (out carried, err error) {
 }
 
 func streamsUnwatched(ctx context.Context, e *env) ([]Result, error) {
-	s, err := e.strained(ctx, publishArgs{Bitrate: e.bitrate, Streams: e.streams}, playArgs{})
+	s, err := e.strained(ctx, nil, publishArgs{Bitrate: e.bitrate, Streams: e.streams}, playArgs{})
 	if err != nil {
 		return nil, err
 	}
@@ -78,9 +79,44 @@ func streamsUnwatched(ctx context.Context, e *env) ([]Result, error) {
 	}, nil
 }
 
+// everyPackager has all formats made all the time. Those of RTMP, RTSP, TS and fMP4 are made on demand; a stream that nobody
+// watches keeps its frames for them.
+func everyPackager(ctx context.Context, e *env) ([]Result, error) {
+	keys := map[string]string{"protocol.enable_hls": "1", "protocol.enable_hls_fmp4": "1", "protocol.enable_mp4": "1"}
+	s, err := e.strained(ctx, keys, publishArgs{Bitrate: e.bitrate, Streams: e.streams}, playArgs{})
+	if err != nil {
+		return nil, err
+	}
+	return []Result{
+		{Name: "streams_50_packaged_cpu", Value: s.share(), Unit: "% of a core", Note: fmt.Sprintf(
+			"%d publishers of %.2f Mbit/s without viewers, each written as HLS with TS, as HLS with fMP4 and as MP4", e.streams, float64(e.bitrate)/1e6)},
+		{Name: "streams_50_packaged_rss", Value: s.rss / mib, Unit: "MiB"},
+	}, nil
+}
+
+// recordings measures what a recording costs: a server that records against one that does not.
+func recordings(ctx context.Context, e *env) ([]Result, error) {
+	pub := publishArgs{Bitrate: e.bitrate, Streams: e.recorded100}
+	plain, err := e.strained(ctx, nil, pub, playArgs{})
+	if err != nil {
+		return nil, err
+	}
+	s, err := e.strained(ctx, map[string]string{"protocol.enable_mp4": "1"}, pub, playArgs{})
+	if err != nil {
+		return nil, err
+	}
+	n := float64(e.recorded100)
+	return []Result{
+		{Name: "recordings_100_cpu", Value: s.share() / n, Unit: "% of a core each", Note: fmt.Sprintf(
+			"%d streams of %.2f Mbit/s, each recorded as MP4; %.2f %% of a core each when none is", e.recorded100, float64(e.bitrate)/1e6, plain.share()/n)},
+		{Name: "recordings_100_memory", Value: (s.rss - s.base) / n / 1024, Unit: "KiB each", Note: fmt.Sprintf(
+			"VmRSS of the server; %.0f KiB each when none is recorded", (plain.rss-plain.base)/n/1024)},
+	}, nil
+}
+
 func manyPublishers(ctx context.Context, e *env) ([]Result, error) {
 	const bitrate = 200_000
-	s, err := e.strained(ctx, publishArgs{Bitrate: bitrate, Streams: e.publishers}, playArgs{})
+	s, err := e.strained(ctx, nil, publishArgs{Bitrate: bitrate, Streams: e.publishers}, playArgs{})
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +147,7 @@ func manyViewers(ctx context.Context, e *env) ([]Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	s, err := e.strained(ctx, publishArgs{File: file, Streams: e.channels}, playArgs{Viewers: e.manyWatch, Streams: e.channels})
+	s, err := e.strained(ctx, nil, publishArgs{File: file, Streams: e.channels}, playArgs{Viewers: e.manyWatch, Streams: e.channels})
 	if err != nil {
 		return nil, err
 	}

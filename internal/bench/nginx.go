@@ -73,7 +73,7 @@ func (e *env) openNginx(ctx context.Context) (*scene, error) {
 		p.kill()
 		return nil, err
 	}
-	return openStream(ctx, p, publishArgs{URL: urlAt(p.rtmp, true), Bitrate: e.bitrate})
+	return openStream(ctx, p, publishArgs{URL: protoRTMP.url(p.rtmp), Bitrate: e.bitrate})
 }
 
 // freeAddress returns one that nobody listens at: nginx does not choose a port itself.

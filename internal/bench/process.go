@@ -29,11 +29,13 @@ var ErrServer = errors.New("the server under test failed")
 
 // process is a running server.
 type process struct {
-	cmd        *exec.Cmd
-	rtmp, http string // addresses
-	log        *serverLog
-	done       chan struct{} // closed when it is gone
-	err        error         // how it ended; written before done is closed
+	cmd *exec.Cmd
+	// Addresses. Of nginx there are only those that it listens at.
+	rtmp, http, rtsp string
+
+	log  *serverLog
+	done chan struct{} // closed when it is gone
+	err  error         // how it ended; written before done is closed
 }
 
 // startServer starts the real server with its state in a directory of its own. It ends with ctx or this process at the
@@ -104,7 +106,7 @@ func (p *process) start() error {
 func serverEnvironment(state string, keys map[string]string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "HOOKLINE_") })
 	all := map[string]string{
-		"general.listen_ip": "127.0.0.1", "rtmp.port": anyPort, "http.port": anyPort, "rtsp.port": "0", "protocol.enable_hls": "0",
+		"general.listen_ip": "127.0.0.1", "rtmp.port": anyPort, "http.port": anyPort, "rtsp.port": anyPort, "rtsp.sslport": "0", "protocol.enable_hls": "0",
 		"server.state_dir": filepath.Join(state, "state"),
 	}
 	maps.Copy(all, keys)
@@ -120,7 +122,7 @@ func (p *process) awaitUp(ctx context.Context) error {
 	defer t.Stop()
 	select {
 	case m := <-p.log.up:
-		p.rtmp, p.http = m[0], m[1]
+		p.rtmp, p.http, p.rtsp = m[0], m[1], m[2]
 		return nil
 	case <-p.done:
 		return fmt.Errorf("%w: it ended: %w\n%s", ErrServer, p.err, p.log)
@@ -158,7 +160,7 @@ func (p *process) stop() error {
 // serverLog keeps the end of what a server writes, and looks for the line that says that it is up.
 type serverLog struct {
 	line *regexp.Regexp
-	up   chan []string // addresses of RTMP and HTTP
+	up   chan []string // addresses of RTMP, HTTP and RTSP
 
 	mu   sync.Mutex
 	text bytes.Buffer // guarded by mu
@@ -167,7 +169,7 @@ type serverLog struct {
 
 func newServerLog() *serverLog {
 	return &serverLog{
-		line: regexp.MustCompile(`msg="hookline is up".* rtmp=(\S+) http=(\S+)[^\n]*\n`),
+		line: regexp.MustCompile(`msg="hookline is up".* rtmp=(\S+) http=(\S+) rtsp=(\S+)[^\n]*\n`),
 		up:   make(chan []string, 1),
 	}
 }

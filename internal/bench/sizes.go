@@ -58,6 +58,8 @@ type sizes struct {
 	streams     int // without viewers
 	crowdFor    time.Duration
 	publishers  int
+	recorded100 int // streams that are recorded at once
+	hlsClients  int // that fetch segments
 	channels    int // streams that manyWatch
 	manyWatch   int
 }
@@ -70,7 +72,7 @@ func fullSizes() sizes {
 		raises: 200_000, scheduled: 200_000,
 		idleFor: 2 * time.Second, firstBytes: 50, firstByteGap: 20 * time.Millisecond, bitrate: watchedBitrate,
 		viewersFew: 300, viewersMany: 1_000, recorded: 4 * time.Second, fanoutPairs: 5, fanoutFor: 5 * time.Second, settle: time.Second,
-		backlog: 400_000, backlogRate: 20_000, streams: 50, crowdFor: 10 * time.Second, publishers: 1_000, channels: 500, manyWatch: 5_000,
+		backlog: 400_000, backlogRate: 20_000, streams: 50, crowdFor: 10 * time.Second, publishers: 1_000, recorded100: 100, hlsClients: 16, channels: 500, manyWatch: 5_000,
 	}
 }
 
@@ -82,6 +84,6 @@ func quickSizes() sizes {
 		raises: 50_000, scheduled: 50_000,
 		idleFor: time.Second, firstBytes: 20, firstByteGap: 20 * time.Millisecond, bitrate: watchedBitrate,
 		viewersFew: 50, viewersMany: 50, recorded: 4 * time.Second, fanoutPairs: 1, fanoutFor: 2 * time.Second, settle: time.Second,
-		backlog: 100_000, backlogRate: 20_000, streams: 50, crowdFor: 3 * time.Second, publishers: 200, channels: 50, manyWatch: 500,
+		backlog: 100_000, backlogRate: 20_000, streams: 50, crowdFor: 3 * time.Second, publishers: 200, recorded100: 20, hlsClients: 8, channels: 50, manyWatch: 500,
 	}
 }

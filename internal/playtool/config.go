@@ -15,7 +15,8 @@ const MaxViewers = 20_000
 
 // Config of a Run. Only URL is needed: it plays with one viewer until the stream or the context ends.
 type Config struct {
-	// URL is rtmp[s]://host[:port]/app/stream or http[s]://host[:port]/app/stream.live.flv, with parameters.
+	// URL is rtmp[s]://host[:port]/app/stream or http[s]://host[:port]/app/stream.live.flv, with parameters. With Discard
+	// also rtsp://host[:port]/app/stream, played over TCP, and the endings .live.ts and .live.mp4.
 	URL string
 	// Viewers at the same time. Default 1.
 	Viewers int
@@ -64,9 +65,9 @@ func (c *Config) validate() error {
 		return err
 	}
 	switch u.Scheme {
-	case "rtmp", "rtmps", "http", "https":
+	case "rtmp", "rtmps", "rtsp", "http", "https":
 	default:
-		return fmt.Errorf("%q: want rtmp://host/app/stream or http://host/app/stream.live.flv", c.URL)
+		return fmt.Errorf("%q: want rtmp://host/app/stream, http://host/app/stream.live.flv or rtsp://host/app/stream", c.URL)
 	}
 	switch {
 	case u.Host == "":
@@ -77,14 +78,31 @@ func (c *Config) validate() error {
 		return fmt.Errorf("%d streams: allowed are 1 to %d", c.Streams, MaxViewers)
 	case c.Duration < 0 || c.Stall < 0 || c.Timeout < 0 || c.Frames < 0:
 		return errors.New("duration, frames, stall and time-out must not be negative")
+	case !c.Discard && c.format() != "rtmp" && c.format() != "flv":
+		return fmt.Errorf("%q: %w", c.URL, errOnlyDiscard)
 	case c.Discard && c.Frames > 0:
 		return errors.New("frames are not counted when everything is discarded")
 	}
 	return nil
 }
 
-// rtmp says that the URL is one of RTMP.
-func (c *Config) rtmp() bool { return len(c.URL) > 4 && c.URL[:4] == "rtmp" }
+// errOnlyDiscard says that there is no reader of frames for a format.
+var errOnlyDiscard = errors.New("frames are counted of RTMP and HTTP-FLV only; discard the others")
+
+// format returns what comes from the URL: "rtmp", "rtsp", "ts", "mp4", and "flv" for every other name.
+func (c *Config) format() string {
+	switch scheme, _, _ := strings.Cut(c.URL, ":"); scheme {
+	case "rtmp", "rtmps":
+		return "rtmp"
+	case "rtsp":
+		return "rtsp"
+	}
+	base, _, _ := strings.Cut(c.URL, "?")
+	if _, ending, ok := cutLive(base); ok {
+		return ending
+	}
+	return "flv"
+}
 
 // stream returns the URL of the i-th viewer, from 0 on.
 func (c *Config) stream(i int) string {
@@ -93,8 +111,8 @@ func (c *Config) stream(i int) string {
 	}
 	suffix := "_" + strconv.Itoa(i%c.Streams+1)
 	base, params, found := strings.Cut(c.URL, "?")
-	if name, ok := strings.CutSuffix(base, liveSuffix); ok {
-		base = name + suffix + liveSuffix
+	if name, ending, ok := cutLive(base); ok {
+		base = name + suffix + ".live." + ending
 	} else {
 		base += suffix
 	}
@@ -104,5 +122,12 @@ func (c *Config) stream(i int) string {
 	return base
 }
 
-// liveSuffix ends the name of an HTTP-FLV stream.
-const liveSuffix = ".live.flv"
+// cutLive cuts off the ending of a live stream over HTTP: ".live." and "flv", "ts" or "mp4".
+func cutLive(name string) (base, ending string, ok bool) {
+	for _, ending := range []string{"flv", "ts", "mp4"} {
+		if base, ok := strings.CutSuffix(name, ".live."+ending); ok {
+			return base, ending, true
+		}
+	}
+	return name, "", false
+}

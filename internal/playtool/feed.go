@@ -53,8 +53,11 @@ func open(ctx context.Context, cfg *Config, url string, slots chan struct{}) (fe
 	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
-	if cfg.rtmp() {
+	switch cfg.format() {
+	case "rtmp":
 		return openRTMP(ctx, url, leave)
+	case "rtsp":
+		return openRTSP(ctx, url, leave)
 	}
 	return openHTTP(ctx, url, leave)
 }
@@ -96,7 +99,7 @@ func (f *rtmpFeed) skip(buf []byte) (int, error) { return f.c.Skip(buf) }
 func (f *rtmpFeed) received() uint64             { return f.c.BytesRead() }
 func (f *rtmpFeed) close()                       { _ = f.c.Close() }
 
-// httpFeed plays HTTP-FLV. It does without net/http's client, which needs two goroutines for each connection.
+// httpFeed plays a live stream over HTTP, of FLV it reads tags. It does without net/http's client, which needs two goroutines for each connection.
 type httpFeed struct {
 	conn net.Conn
 	n    uint64 // bytes read

@@ -90,7 +90,11 @@ func TestFrames(t *testing.T) {
 func TestDiscard(t *testing.T) {
 	s := pubtest.Start(t)
 	publish(t, s, 2_100_000)
-	for name, url := range urls(s) {
+	all := urls(s)
+	all["RTSP"] = s.RTSP + "/live/cam?viewer=1"
+	all["HTTP-TS"] = s.HTTP + "/live/cam.live.ts?viewer=1"
+	all["HTTP-fMP4"] = s.HTTP + "/live/cam.live.mp4"
+	for name, url := range all {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			res, err := playtool.Run(t.Context(), playtool.Config{
@@ -285,7 +289,9 @@ func TestBadConfigs(t *testing.T) {
 		want string
 	}{
 		{playtool.Config{}, "want rtmp://"},
-		{playtool.Config{URL: "rtsp://x/live/cam"}, "want rtmp://"},
+		{playtool.Config{URL: "srt://x/live/cam"}, "want rtmp://"},
+		{playtool.Config{URL: "rtsp://x/live/cam"}, "discard"},
+		{playtool.Config{URL: "http://x/live/cam.live.ts", Frames: 1}, "discard"},
 		{playtool.Config{URL: "http:///live/cam"}, "lacks a host"},
 		{playtool.Config{URL: "http://%zz/"}, "invalid URL"},
 		{playtool.Config{URL: url, Viewers: -1}, "viewers"},

@@ -1,5 +1,5 @@
-// Package pubtest runs a media server for tests of the tools: the real hub, RTMP and HTTP-FLV, with an event plane that
-// allows everything. It listens on free ports of the loopback interface.
+// Package pubtest runs a media server for tests of the tools: the real hub, RTMP, RTSP and live HTTP, with an event plane
+// that allows everything. It listens on free ports of the loopback interface.
 package pubtest
 
 import (
@@ -16,18 +16,20 @@ import (
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/httplive"
 	"github.com/hookline/hookline/internal/rtmp"
+	"github.com/hookline/hookline/internal/rtsp"
 	"github.com/hookline/hookline/internal/stream"
 )
 
 // Server is a media server.
 type Server struct {
-	// RTMP and HTTP are the beginnings of URLs, up to the path: "rtmp://127.0.0.1:1234".
-	RTMP, HTTP string
-	Hub        *stream.Hub
+	// RTMP, RTSP and HTTP are the beginnings of URLs, up to the path: "rtmp://127.0.0.1:1234".
+	RTMP, RTSP, HTTP string
+	Hub              *stream.Hub
 
 	addr  string
 	plane *plane
 	rtmp  *rtmp.Server
+	rtsp  *rtsp.Server
 	done  chan error
 	stop  sync.Once
 	live  *httplive.Handler
@@ -43,21 +45,29 @@ func Start(t *testing.T) *Server {
 // StartAt starts a server whose RTMP listens on addr.
 func StartAt(t *testing.T, addr string) *Server {
 	t.Helper()
-	s := &Server{plane: new(plane), done: make(chan error, 1)}
-	s.Hub = stream.New(stream.DefaultConfig(), s.plane, s.plane, append(rtmp.Formats(true), httplive.Formats(false)...))
+	s := &Server{plane: new(plane), done: make(chan error, 2)}
+	s.Hub = stream.New(stream.DefaultConfig(), s.plane, s.plane, slices.Concat(
+		rtmp.Formats(true), rtsp.Formats(1400, 600), httplive.Formats(false)))
 	s.rtmp = rtmp.New(rtmp.Config{Logger: slog.New(slog.DiscardHandler)}, rtmp.HubOf(s.Hub))
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.addr = l.Addr().String()
+	s.rtsp = rtsp.New(rtsp.Config{Logger: slog.New(slog.DiscardHandler)}, s.Hub, s.plane)
+	s.addr = s.listen(t, addr, s.rtmp.Serve)
 	s.RTMP = "rtmp://" + s.addr
-	go func() { s.done <- s.rtmp.Serve(l) }()
+	s.RTSP = "rtsp://" + s.listen(t, "127.0.0.1:0", s.rtsp.Serve)
 	s.live = httplive.New(httplive.Config{}, s.Hub)
 	s.http = httptest.NewServer(http.HandlerFunc(s.live.ServeHTTP))
 	s.HTTP = s.http.URL
 	t.Cleanup(func() { s.Stop(t) })
 	return s
+}
+
+func (s *Server) listen(t *testing.T, addr string, serve func(net.Listener) error) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { s.done <- serve(l) }()
+	return l.Addr().String()
 }
 
 // Addr is where RTMP listens.
@@ -71,9 +81,11 @@ func (s *Server) Stop(t *testing.T) {
 
 func (s *Server) end(t *testing.T) {
 	t.Helper()
-	_ = s.rtmp.Close()
-	if err := <-s.done; !errors.Is(err, rtmp.ErrServerClosed) {
-		t.Errorf("RTMP server: %v", err)
+	_, _ = s.rtmp.Close(), s.rtsp.Close()
+	for range cap(s.done) {
+		if err := <-s.done; !errors.Is(err, rtmp.ErrServerClosed) && !errors.Is(err, rtsp.ErrServerClosed) {
+			t.Errorf("a server ended with %v", err)
+		}
 	}
 	if err := s.Hub.Stop(context.WithoutCancel(t.Context())); err != nil {
 		t.Errorf("hub: %v", err)
@@ -133,13 +145,23 @@ func (p *plane) Publish(_ context.Context, q stream.PublishQuestion) stream.Publ
 	}
 	return stream.PublishVerdict{
 		Outcome: fact.Outcome{Allowed: true},
-		Options: stream.Options{EnableAudio: true, EnableRTMP: true, ModifyStamp: 2},
+		Options: stream.Options{EnableAudio: true, EnableRTMP: true, EnableRTSP: true, EnableTS: true, EnableFMP4: true, ModifyStamp: 2},
 	}
 }
 
 // Play implements stream.Gate.
 func (*plane) Play(context.Context, stream.PlayQuestion) stream.Verdict {
 	return stream.Verdict{Outcome: fact.Outcome{Allowed: true}}
+}
+
+// Realm implements rtsp.Gate: nobody needs a password.
+func (*plane) Realm(context.Context, stream.PlayQuestion) (string, fact.Outcome) {
+	return "", fact.Outcome{Allowed: true}
+}
+
+// Credentials implements rtsp.Gate.
+func (*plane) Credentials(context.Context, stream.PlayQuestion, string, string, bool) (string, bool, fact.Outcome) {
+	return "", false, fact.Outcome{}
 }
 
 // NotFound implements stream.Gate: players wait.
