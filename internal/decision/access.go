@@ -50,9 +50,14 @@ func (b *accessBody) MarshalJSON() ([]byte, error) {
 
 // Access asks on_http_access. header are those of the request, Host among them.
 func (s *Service) Access(ctx context.Context, q fact.FileAccess, header http.Header) AccessVerdict {
+	cfg := s.cfg.Load()
+	refusal := ""
+	if cfg.Files != nil && !cfg.Files(q.IP) {
+		refusal = "Your ip is not allowed to access the service."
+	}
 	body := accessBody{FileAccess: q, header: header}
-	a := s.ask(ctx, s.cfg.Load(), question{
-		hook: event.OnHTTPAccess, share: q.IP, slots: s.files, body: &body, common: &body.common,
+	a := s.ask(ctx, cfg, question{
+		hook: event.OnHTTPAccess, share: q.IP, slots: s.files, refusal: refusal, body: &body, common: &body.common,
 	})
 	v := AccessVerdict{Outcome: a.outcome}
 	if a.body == nil {

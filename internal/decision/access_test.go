@@ -76,8 +76,12 @@ func TestAccessAnswers(t *testing.T) {
 	})
 	off := accessConfig()
 	off.Enable = false
-	if v := service(off, body200(`{}`)).Access(t.Context(), fileQuestion("10.0.0.1"), nil); v.Outcome.By != ByDefault {
-		t.Errorf("%+v", v)
+	off.Files = func(ip string) bool { return ip == "10.0.0.1" }
+	for ip, want := range map[string]bool{"10.0.0.1": true, "10.0.0.2": false} {
+		v := service(off, body200(`{}`)).Access(t.Context(), fileQuestion(ip), nil)
+		if v.Outcome.By != ByDefault || v.Outcome.Allowed != want || (v.Outcome.Message == "") != want {
+			t.Errorf("%s: %+v", ip, v)
+		}
 	}
 }
 

@@ -42,6 +42,7 @@ type question struct {
 	vhost   string  // for the header; "": none
 	share   string  // who shares a part of the room with it; "": the key
 	slots   *slots  // the room that it takes; nil: that of all
+	refusal string  // why not, without a URL; "": it is allowed
 	body    any     // the JSON object, which holds *common
 	common  *common // filled in by stamp
 	barrier bool
@@ -59,7 +60,7 @@ func (s *Service) ask(ctx context.Context, cfg *Config, q question) answer {
 	url := cfg.URLs[q.hook]
 	var a answer
 	if !cfg.Enable || url == "" {
-		a.outcome = fact.Outcome{Allowed: q.hook != event.OnStreamNotFound, By: ByDefault}
+		a.outcome = fact.Outcome{Allowed: q.hook != event.OnStreamNotFound && q.refusal == "", By: ByDefault, Message: q.refusal}
 	} else {
 		limited, cancel := context.WithTimeout(ctx, cfg.deadline())
 		a = s.askHook(limited, cfg, url, q)

@@ -44,6 +44,8 @@ type Config struct {
 	Defaults stream.Options
 	// Signer signs every request (Standard Webhooks); nil: none is signed.
 	Signer *event.Signer
+	// Files says whether an address may have files when nobody is asked; nil: every one may.
+	Files func(ip string) bool
 	// DefaultVhost stands in for an empty vhost; default fact.DefaultVhost.
 	DefaultVhost string
 }

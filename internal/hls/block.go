@@ -29,10 +29,12 @@ func params(query string) string {
 	return strings.Join(kept, "&")
 }
 
-// directive is what a blocking request for a playlist waits for.
+// directive is what a request for a playlist says about its delivery. The zero value wants what is there.
 type directive struct {
+	wait     bool // for what follows
 	sequence uint64
-	part     int // -1: the whole segment
+	part     int  // -1: the whole segment
+	skip     bool // what the client has already may be left out
 }
 
 // Answers to those who wait.
@@ -43,29 +45,30 @@ var (
 	errSlow      = errors.New("it has not come in time")
 )
 
-// directives reads those of a request; nil: there are none.
-func directives(query string) (*directive, error) {
+// directives reads those of a request.
+func directives(query string) (d directive, err error) {
 	if !strings.Contains(query, directivePrefix) {
-		return nil, nil //nolint:nilnil // there are none
+		return d, nil
 	}
 	q, err := url.ParseQuery(query)
 	if err != nil {
-		return nil, errDirective
+		return d, errDirective
 	}
-	d := &directive{part: -1}
+	d.skip = q.Get("_HLS_skip") == "YES" || q.Get("_HLS_skip") == "v2"
 	if !q.Has("_HLS_msn") {
 		if q.Has("_HLS_part") {
-			return nil, errDirective
+			return d, errDirective
 		}
-		return nil, nil //nolint:nilnil // only of what we don't offer
+		return d, nil
 	}
+	d.wait, d.part = true, -1
 	if d.sequence, err = strconv.ParseUint(q.Get("_HLS_msn"), 10, 63); err != nil {
-		return nil, errDirective
+		return d, errDirective
 	}
 	if q.Has("_HLS_part") {
 		n, err := strconv.ParseUint(q.Get("_HLS_part"), 10, 31)
 		if err != nil {
-			return nil, errDirective
+			return d, errDirective
 		}
 		d.part = int(n)
 	}
@@ -76,17 +79,19 @@ func directives(query string) (*directive, error) {
 const maxAhead = 2
 
 // reload returns the playlist that a request asks for, and waits for it if it is not there yet.
-func (g *segmenter) reload(ctx context.Context, d *directive) ([]byte, error) {
+func (g *segmenter) reload(ctx context.Context, d directive) ([]byte, error) {
 	s := g.state()
-	if d == nil || s.list.ended {
-		return s.playlist(), nil
+	if d.wait && !s.list.ended {
+		if d.sequence >= s.sequence+maxAhead {
+			return nil, errAhead
+		}
+		var err error
+		if s, err = g.await(ctx, func(s *state) bool { return s.has(d.sequence, d.part) }); err != nil {
+			return nil, err
+		}
 	}
-	if d.sequence >= s.sequence+maxAhead {
-		return nil, errAhead
-	}
-	s, err := g.await(ctx, func(s *state) bool { return s.has(d.sequence, d.part) })
-	if err != nil {
-		return nil, err
+	if d.skip && !s.list.ended {
+		return s.update(), nil
 	}
 	return s.playlist(), nil
 }

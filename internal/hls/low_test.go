@@ -31,6 +31,7 @@ type lowPart struct {
 type lowPlaylist struct {
 	playlist
 	part, hold float64
+	skipUntil  float64
 	parts      [][]lowPart // of each segment, and of the open one
 	dates      []time.Time // likewise
 	hint       string
@@ -89,7 +90,7 @@ func parseLow(t *testing.T, text string) (p lowPlaylist) {
 			if a["CAN-BLOCK-RELOAD"] != "YES" || p.hold != 0 {
 				t.Errorf("%q", line)
 			}
-			p.hold = decimal(t, a["PART-HOLD-BACK"])
+			p.hold, p.skipUntil = decimal(t, a["PART-HOLD-BACK"]), decimal(t, a["CAN-SKIP-UNTIL"])
 		case "#EXT-X-PART-INF":
 			if p.part != 0 {
 				t.Errorf("%q", line)
@@ -137,7 +138,7 @@ func parseLow(t *testing.T, text string) (p lowPlaylist) {
 // check holds the parts against the rules.
 func (p *lowPlaylist) check(t *testing.T) {
 	t.Helper()
-	if p.part == 0 || p.hold < 3*p.part-0.0005 || (p.hint == "") != p.ended {
+	if p.part == 0 || p.hold < 3*p.part-0.0005 || p.skipUntil < 6*float64(p.target) || (p.hint == "") != p.ended {
 		t.Errorf("part target %v, hold back %v, hint %q, ended %v", p.part, p.hold, p.hint, p.ended)
 	}
 	names := map[string]bool{p.hint: true}
@@ -356,6 +357,50 @@ func TestBlockingReload(t *testing.T) {
 	})
 }
 
+// TestDelta: an update leaves out what is far from the end, and is the whole list when the client puts in what it has.
+func TestDelta(t *testing.T) {
+	run(t, func(c *Config) { c.LowLatency, c.Count = true, 20 }, func(s *stage) {
+		x := s.publish("live/cam")
+		x.send(2)
+		c := &client{s: s, ip: "10.0.0.1"}
+		skipped := 0
+		for range 30 {
+			old := parseLow(t, c.want(200, low).Body.String())
+			x.send(1)
+			full := c.want(200, low).Body.String()
+			now := parseLow(t, full)
+			now.followsLow(t, &old)
+			delta := c.want(200, low+"?_HLS_msn=0&_HLS_skip=YES").Body.String()
+			head, rest, found := strings.Cut(delta, "#EXT-X-SKIP:SKIPPED-SEGMENTS=")
+			if !found {
+				if delta != full || len(now.segments) > 6 {
+					t.Errorf("of %d segments nothing was skipped: %s", len(now.segments), delta)
+				}
+				continue
+			}
+			count, rest, _ := strings.Cut(rest, "\n")
+			n, err := strconv.Atoi(count)
+			if err != nil || n != len(now.segments)-6 || !strings.Contains(head, "#EXT-X-VERSION:9\n") {
+				t.Errorf("%d of %d segments: %v %s", n, len(now.segments), err, delta)
+			}
+			skipped += n
+			// What was skipped stands in the full list between its head and the date of the first that was not.
+			first := rest[strings.Index(rest, "#EXT-X-PROGRAM-DATE-TIME"):]
+			at := strings.Index(full, first)
+			if at < 0 || strings.Count(full[:at], "#EXTINF") != n || !strings.HasPrefix(rest, "#EXT-X-MAP") {
+				t.Errorf("%s\nis no end of\n%s", delta, full)
+			}
+		}
+		if skipped == 0 {
+			t.Error("nothing was ever skipped")
+		}
+		x.end()
+		if a, b := c.want(200, low).Body.String(), c.want(200, low+"?_HLS_skip=YES").Body.String(); a != b {
+			t.Error("the end is not told as a whole")
+		}
+	})
+}
+
 // TestBlockingLimits: a stream that stands still, a client that leaves, a crowd and a stop end the waiting.
 func TestBlockingLimits(t *testing.T) {
 	run(t, func(c *Config) { c.LowLatency, c.MaxWaiting = true, 2 }, func(s *stage) {
@@ -490,7 +535,7 @@ func FuzzDirectives(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, query string) {
 		d, err := directives(query)
-		if err == nil && d != nil && (d.part < -1 || d.sequence > math.MaxInt64) {
+		if err == nil && (d.part < -1 || d.sequence > math.MaxInt64 || !d.wait && d.sequence > 0) {
 			t.Errorf("%+v", d)
 		}
 		if got := params(query); got != params(got) || len(got) > len(query) || !strings.Contains(query, directivePrefix) && got != query {

@@ -118,8 +118,8 @@ type state struct {
 	open     int
 	newer    chan struct{} // closed when this is not the newest state any more
 
-	once sync.Once
-	text []byte
+	once, onceDelta sync.Once
+	text, delta     []byte
 }
 
 // expose shows what is there: complete segments, and the parts of the open one, which is nil between two.
@@ -151,6 +151,18 @@ func (g *segmenter) state() *state {
 func (s *state) playlist() []byte {
 	s.once.Do(func() { s.text = s.list.render() })
 	return s.text
+}
+
+// update renders what is new to somebody who has an older list: what is further from the end than the boundary is left out.
+func (s *state) update() []byte {
+	s.onceDelta.Do(func() {
+		l := s.list
+		l.skip = l.from(l.boundary())
+		if s.delta = s.playlist(); l.skip > 0 {
+			s.delta = l.render()
+		}
+	})
+	return s.delta
 }
 
 // has says whether the list holds a segment, or, with part at least 0, a part of it or what comes behind.
@@ -197,9 +209,9 @@ type lowList struct {
 const holdBack = 3
 
 // head writes the tags of the whole list.
-func (l *lowList) head(b writer) {
-	fmt.Fprintf(b, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=%.3f\n#EXT-X-PART-INF:PART-TARGET=%.3f\n",
-		(holdBack * l.target).Seconds(), l.target.Seconds())
+func (l *lowList) head(b writer, boundary time.Duration) {
+	fmt.Fprintf(b, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=%.1f,PART-HOLD-BACK=%.3f\n#EXT-X-PART-INF:PART-TARGET=%.3f\n",
+		boundary.Seconds(), (holdBack * l.target).Seconds(), l.target.Seconds())
 }
 
 // date writes when a segment began.

@@ -39,6 +39,7 @@ type list struct {
 	whole bool
 	past  string
 	low   *lowList // nil: not of Low-Latency HLS
+	skip  int      // segments at the beginning that the client has already
 }
 
 type writer interface {
@@ -53,18 +54,24 @@ func (l *list) render() []byte {
 	if l.variant == FMP4 {
 		version = 7
 	}
+	if l.skip > 0 {
+		version = 9
+	}
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-ALLOW-CACHE:NO\n#EXT-X-TARGETDURATION:%d\n", version, max(l.target, 1))
 	if l.low != nil {
-		l.low.head(&b)
+		l.low.head(&b, l.boundary())
 	}
 	l.numbers(&b)
 	if l.event {
 		b.WriteString("#EXT-X-PLAYLIST-TYPE:EVENT\n")
 	}
 	b.WriteString(l.past)
+	if l.skip > 0 {
+		fmt.Fprintf(&b, "#EXT-X-SKIP:SKIPPED-SEGMENTS=%d\n", l.skip)
+	}
 	shown := ""
-	parts := l.partsFrom()
-	for i := range l.segments {
+	parts := l.from(3 * l.unit())
+	for i := l.skip; i < len(l.segments); i++ {
 		s := &l.segments[i]
 		l.begin(&b, s, &shown)
 		if l.low != nil && i >= parts {
@@ -118,8 +125,15 @@ func (l *list) begin(b writer, s *segment, shown *string) {
 	}
 }
 
-// partsFrom is the first segment whose parts are shown: those of the last three target durations (RFC 8216bis section 6.2.2).
-func (l *list) partsFrom() int {
+// unit is the target duration.
+func (l *list) unit() time.Duration { return time.Duration(max(l.target, 1)) * time.Second }
+
+// boundary is how far from the end segments are that a delta update may leave out (RFC 8216bis section 4.4.3.8).
+func (l *list) boundary() time.Duration { return 6 * l.unit() }
+
+// from is the first segment that ends less than so long before the end of the list. The parts of those within three target
+// durations are shown (RFC 8216bis section 6.2.2).
+func (l *list) from(d time.Duration) int {
 	if l.low == nil {
 		return 0
 	}
@@ -128,7 +142,7 @@ func (l *list) partsFrom() int {
 		behind += p.length
 	}
 	i := len(l.segments)
-	for i > 0 && behind < 3*time.Duration(l.target)*time.Second {
+	for i > 0 && behind < d {
 		i--
 		behind += l.segments[i].length
 	}

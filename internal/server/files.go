@@ -39,23 +39,26 @@ func (s *Server) filesConfig(c *config.Config) webfile.Config {
 	return cfg
 }
 
-// fileGate asks on_http_access. Without a URL for it, those whom http.allow_ip_range names may read files.
+// mayRead says whom http.allow_ip_range lets have files while nobody is asked.
+func mayRead(c *config.Config) func(ip string) bool {
+	return func(ip string) bool {
+		a, err := netip.ParseAddr(ip)
+		return err == nil && c.HTTP.AllowIPRange.Contains(a.Unmap().WithZone(""))
+	}
+}
+
+// fileGate asks on_http_access, and states what came of it.
 type fileGate struct{ s *Server }
 
 // Access implements webfile.Gate.
 func (g fileGate) Access(ctx context.Context, q fact.FileAccess, header http.Header) webfile.Verdict {
 	v := g.s.decide.Access(ctx, q, header)
-	if v.Outcome.By == decision.ByDefault {
-		a, err := netip.ParseAddr(q.IP)
-		if err != nil || !g.s.store.Config().HTTP.AllowIPRange.Contains(a.Unmap().WithZone("")) {
-			return webfile.Verdict{Message: "Your ip is not allowed to access the service."}
+	if v.Outcome.By != decision.ByDefault {
+		f := &fact.FileAccessed{FileAccess: q, Outcome: v.Outcome}
+		if v.Life > 0 {
+			f.Scope, f.Seconds = webfile.Scope(q.Path, v.Path), int(v.Life/time.Second)
 		}
-		return webfile.Verdict{Allowed: true}
+		g.s.seq.Raise(f)
 	}
-	f := &fact.FileAccessed{FileAccess: q, Outcome: v.Outcome}
-	if v.Life > 0 {
-		f.Scope, f.Seconds = webfile.Scope(q.Path, v.Path), int(v.Life/time.Second)
-	}
-	g.s.seq.Raise(f)
 	return webfile.Verdict{Allowed: v.Outcome.Allowed, Message: v.Outcome.Message, Path: v.Path, Life: v.Life}
 }

@@ -62,6 +62,7 @@ func decisionConfig(c *config.Config) decision.Config {
 	return decision.Config{
 		Enable: c.Hook.Enable, URLs: hookURLs(c), Timeout: c.Hook.Timeout, Retry: c.Hook.Retry,
 		RetryDelay: c.Hook.RetryDelay, Defaults: options(c.Protocol), Signer: signer(c.Hook.Secrets),
+		Files: mayRead(c),
 	}
 }
 
