@@ -91,7 +91,7 @@ func fetch(ctx context.Context, args fetchArgs, i int, begun func() error) (out 
 			return out, fmt.Errorf("%s: %s", p, resp.Status)
 		}
 		out.Requests++
-		out.Bytes += uint64(n) //nolint:gosec // a length
+		out.Bytes += uint64(n)
 		if err := begun(); err != nil {
 			return out, err
 		}

@@ -78,26 +78,17 @@ func (p protocol) String() string {
 
 // url returns the URL of the stream at an address.
 func (p protocol) url(addr string) string {
-	switch p {
-	case protoRTMP:
-		return "rtmp://" + addr + streamPath
-	case protoRTSP:
-		return "rtsp://" + addr + streamPath
-	}
-	return "http://" + addr + streamPath + ".live." + map[protocol]string{protoFLV: "flv", protoTS: "ts", protoFMP4: "mp4"}[p]
+	before := [...]string{"http", "rtmp", "rtsp", "http", "http"}[p]
+	after := [...]string{".live.flv", "", "", ".live.ts", ".live.mp4"}[p]
+	return before + "://" + addr + streamPath + after
 }
 
 // url returns the URL of the stream for viewers.
 func (s *scene) url(p protocol) string { return p.url(s.addr(p)) }
 
 func (s *scene) addr(p protocol) string {
-	switch p {
-	case protoRTMP:
-		return s.server.rtmp
-	case protoRTSP:
-		return s.server.rtsp
-	}
-	return s.server.http
+	at := s.server
+	return [...]string{at.http, at.rtmp, at.rtsp, at.http, at.http}[p]
 }
 
 // publishChild publishes until ctx ends. It says so when the server has accepted all streams.
