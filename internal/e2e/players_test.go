@@ -113,6 +113,26 @@ func TestVLC(t *testing.T) {
 	}
 }
 
+// TestGStreamerFile: GStreamer plays a file over RTSP, every picture of it.
+func TestGStreamerFile(t *testing.T) {
+	t.Parallel()
+	s, _, root := cinema(t)
+	put(t, root, "a.mp4", film(t, "4"))
+	out := filepath.Join(t.TempDir(), "out")
+	c := runTool(t, "gst-launch-1.0", strings.Fields("-q rtspsrc protocols=tcp latency=500 location="+s.rtspURL("a.mp4")+
+		" ! rtph264depay ! h264parse ! avdec_h264 ! filesink location="+out)...)
+	if err := c.wait(); err != nil {
+		t.Errorf("%v\n%s", err, c.stderr.String())
+	}
+	info, err := os.Stat(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, rest := info.Size()/(160*120*3/2), info.Size()%(160*120*3/2); n != 100 || rest != 0 {
+		t.Errorf("%d pictures of 100", n)
+	}
+}
+
 func colourful(img image.Image) bool {
 	seen := map[[3]uint32]bool{}
 	for x := range img.Bounds().Dx() {

@@ -8,6 +8,8 @@
 //     interleaved framing with channels 0 and 1 for the first track, 2 and 3 for the second; a viewer over TCP that asked
 //     for these gets them as they are, others get copies with their own channels, and over UDP the packets themselves.
 //   - A viewer is attached from DESCRIBE on, and starts at a key frame when it PLAYs.
+//   - PLAY with Range or Scale, and PAUSE, steer a source that can be steered, for all who watch it; what is of the new place
+//     follows the answer. To a live stream they mean nothing.
 //   - Everything that a peer sends is bounded: lines, headers, bodies, frames, the time to get going, and the time without
 //     a sign of life.
 //   - A session is one connection and one goroutine that reads, and one more that writes what is played. UDP adds one for each

@@ -27,7 +27,11 @@ func (s *session) steer(q *request, c stream.Control) (header []string, ok bool)
 	}
 	if scale := q.header["scale"]; scale != "" {
 		f, err := strconv.ParseFloat(scale, 64)
-		if err != nil || c.Speed(f) != nil {
+		if err != nil || !(f > 0) {
+			return nil, false
+		}
+		f = min(max(f, minScale), maxScale) // as near as it goes; the answer says what that is (RFC 2326 section 12.34)
+		if c.Speed(f) != nil {
 			return nil, false
 		}
 		header = []string{"Scale", strconv.FormatFloat(f, 'f', -1, 64)}
@@ -49,6 +53,9 @@ func (s *session) steer(q *request, c stream.Control) (header []string, ok bool)
 	}
 	return append(header, "Range", "npt="+span(at, c.Duration())), true
 }
+
+// minScale and maxScale are the speeds that a file can be played at.
+const minScale, maxScale = 0.1, 20
 
 // span is a range of normal play time (RFC 2326 section 3.6).
 func span(from, to time.Duration) string {

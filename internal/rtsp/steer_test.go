@@ -84,11 +84,14 @@ func TestFile(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"Range: npt=41-", "Range: npt=x-", "Range: npt=-1", "Range: npt=1:2:3:4-", "Range: clock=20250101T000000Z-", "Range: clock=x-",
-		"Scale: 0", "Scale: -1", "Scale: x", "Scale: 21",
+		"Scale: 0", "Scale: -1", "Scale: x", "Scale: NaN",
 	} {
 		if status, _, _ := c.ask("PLAY", url, bad); status != 457 && bad != "Range: npt=-1" {
 			t.Errorf("%s: %d", bad, status)
 		}
+	}
+	if h, _ = c.ok("PLAY", url, "Scale: 64"); h["scale"] != "20" {
+		t.Error(h)
 	}
 	if status, _, _ := dial(t, addr).ask("DESCRIBE", "rtsp://"+addr+"/record/cam/%2e%2e/%2e%2e/x.mp4"); status != 404 {
 		t.Error(status)

@@ -18,7 +18,9 @@
 //   - Viewer.Serve writes to an Outlet. To a DirectOutlet the wire log's crew writes, a goroutine or two for all viewers, which
 //     never wait: a connection that does not take everything at once is served by the goroutine that called Serve until it
 //     has caught up. Serve has returned when nobody touches the outlet any more.
-//   - Publisher.WriteFrame, Publisher.Metadata and Viewer.Serve or Viewer.Next belong to one goroutine each; everything else
+//   - A source of the server itself (a file) publishes without being asked for, may be steered (Control), and may go elsewhere
+//     (Publisher.Jump): the stamps go on, and who has not begun to watch begins there.
+//   - Publisher.WriteFrame, Metadata, Splice and Jump, and Viewer.Serve or Viewer.Next belong to one goroutine each; everything else
 //     is safe for concurrent use. Every Publisher and every Viewer must be closed; Hub.Stop waits for the viewers.
 //
 // Lock order: streams in the order of their keys, then the hub, then a wire log. A wire log's lock is the only one that

@@ -3,7 +3,7 @@
 // Contract.
 //
 //   - A stream is one publication with one reader for all who watch it: what one of them seeks, pauses or speeds up, all see.
-//   - Frames are handed on at the pace of their times, multiplied by the speed, up to one tick (record.sampleMS) early. Their
+//   - Frames are handed on at the pace of their times, multiplied by the speed, up to one tick (record.sampleMS) of it early. Their
 //     stamps do not depend on the speed. Behind a seek they go on (see stream.Publisher.Jump), and so they do from file to
 //     file and when the files are repeated.
 //   - What a viewer names is a file below the record directory: no level of the name begins with a dot, so that neither

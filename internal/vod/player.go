@@ -145,17 +145,25 @@ func (p *player) wait() time.Duration {
 		return time.Hour
 	}
 	if p.next != nil {
-		return p.tick
+		return p.step()
 	}
 	left := float64(p.line.length()-p.at(time.Now())) / p.speed
-	return min(p.tick, max(time.Duration(math.Ceil(left)), 0))
+	return min(p.step(), max(time.Duration(math.Ceil(left)), 0))
 }
 
-// show hands on what is due before the next tick. over: that was all.
+// minStep is the shortest time between two reads, unless the tick is shorter.
+const minStep = 10 * time.Millisecond
+
+// step is the time between two reads: a tick, and less at high speeds, so that a burst does not grow with them. The lock is held.
+func (p *player) step() time.Duration {
+	return min(p.tick, max(time.Duration(float64(p.tick)/p.speed), minStep))
+}
+
+// show hands on what is due before the next step. over: that was all.
 func (p *player) show() (over bool, err error) {
 	p.mu.Lock()
 	at, paused := p.at(time.Now()), p.paused
-	until := at + time.Duration(float64(p.tick)*p.speed)
+	until := at + time.Duration(float64(p.step())*p.speed)
 	p.mu.Unlock()
 	if p.failed != nil {
 		return false, p.failed
@@ -194,7 +202,7 @@ func (p *player) read() error {
 	return err
 }
 
-// again begins at the beginning. At most one turn is played in a tick, however short it is.
+// again begins at the beginning. At most one turn is played in a step, however short it is.
 func (p *player) again() error {
 	if err := p.line.seek(0); err != nil {
 		return err

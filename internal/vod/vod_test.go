@@ -37,6 +37,7 @@ type house struct {
 	facts    []fact.Fact
 	notFound []string
 	none     int
+	patient  bool // players wait for what is not there
 }
 
 func (h *house) Raise(f fact.Fact) {
@@ -60,7 +61,7 @@ func (h *house) NotFound(_ context.Context, q stream.PlayQuestion) (bool, fact.O
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.notFound = append(h.notFound, q.Stream.Stream)
-	return true, fact.Outcome{By: "hook", Allowed: true}
+	return !h.patient, fact.Outcome{By: "hook", Allowed: !h.patient}
 }
 
 func (h *house) NoneReader(string, fact.NoneReader, func() bool, func(bool, fact.Outcome)) {
@@ -417,6 +418,73 @@ func TestTimeline(t *testing.T) {
 				t.Error(err)
 			}
 			v.Close()
+		}
+	})
+}
+
+// FuzzPath: whatever is asked for, the file is below the directory of the app, and nothing on the way is hidden.
+func FuzzPath(f *testing.F) {
+	for _, s := range []string{"a/b.mp4", "..", "../x", "a/../../x", ".x", "a//b", "/a", "a\\..\\b", "a/.b/c", "", "\x00", "a/b/"} {
+		f.Add(s, "v")
+	}
+	f.Fuzz(func(t *testing.T, name, vhost string) {
+		for _, vhosts := range []bool{false, true} {
+			c := Config{Root: "/root", AppName: "record", Vhosts: vhosts}
+			path, ok := c.path(fact.Stream{Vhost: vhost, App: "record", Stream: name})
+			if !ok {
+				continue
+			}
+			base := "/root/record/"
+			if vhosts {
+				base = "/root/" + vhost + "/record/"
+			}
+			rest, below := strings.CutPrefix(path, base)
+			if !below || strings.HasPrefix(rest, ".") || strings.Contains(rest, "/.") || rest != name {
+				t.Errorf("%q of %q is %q", name, vhost, path)
+			}
+		}
+	})
+}
+
+// TestTracksChange: files of one time line may have other tracks than the first; all of their frames are played.
+func TestTracksChange(t *testing.T) {
+	var all []string
+	want := 0
+	dir := t.TempDir()
+	for _, name := range []string{"h264_aac_bframes", "hevc", "h264_alaw", "aac_only", "h264_aac_bframes"} {
+		data, frames := vodtest.Movie(t, name, 1)
+		all = append(all, vodtest.Put(t, filepath.Join(dir, fmt.Sprint(len(all), ".mp4")), data))
+		want += len(frames)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, nil)
+		defer h.close()
+		name := fact.Stream{Vhost: fact.DefaultVhost, App: "live", Stream: "x"}
+		h.patient = true
+		loaded := make(chan error, 1)
+		time.AfterFunc(time.Second, func() {
+			_, err := h.srv.Load(t.Context(), Request{Name: name, Files: strings.Join(all, ";")})
+			loaded <- err
+		})
+		_, out := h.play(fact.MediaInfo{Schema: "rtmp", Stream: name}) // it waits, so that it gets the first frame
+		if err := <-loaded; err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		got := out()
+		if len(got) != want {
+			t.Errorf("%d frames of %d", len(got), want)
+		}
+		last := map[bool]int{}
+		for _, l := range got {
+			if audio := l.kind == "a"; l.dts < last[audio] {
+				t.Fatalf("stamps go from %d to %d", last[audio], l.dts)
+			} else {
+				last[audio] = l.dts
+			}
+		}
+		if s := h.story(); s != "+rtmp -rtmp unpublish" {
+			t.Error(s)
 		}
 	})
 }
