@@ -319,7 +319,7 @@ func (s *Server) letIn(w http.ResponseWriter, r *http.Request, cfg *Config, t *t
 		return nil, stream.ErrStopping
 	}
 	http.SetCookie(w, &http.Cookie{ //nolint:gosec // there are viewers without TLS
-		Name: cookieName, Value: cookie, Path: t.dir, HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode,
+		Name: cookieName, Value: cookie, Path: (&url.URL{Path: t.dir}).EscapedPath(), HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode,
 	})
 	return v, err
 }

@@ -70,6 +70,18 @@ func TestViewer(t *testing.T) {
 	}
 }
 
+// TestCookiePath: the cookie is for the directory of the stream, as addresses spell it.
+func TestCookiePath(t *testing.T) {
+	run(t, nil, func(s *stage) {
+		s.publish("live/摄像 1").send(2)
+		c := &client{s: s, ip: "10.0.0.1", keep: true}
+		c.want(200, "/live/%E6%91%84%E5%83%8F%201/hls.m3u8")
+		if c.cookie == nil || c.cookie.Path != "/live/%E6%91%84%E5%83%8F%201/" {
+			t.Errorf("%v", c.cookie)
+		}
+	})
+}
+
 // TestOnce: requests of one viewer that come at the same time, and wait for the stream or a decision, ask once.
 func TestOnce(t *testing.T) {
 	run(t, nil, func(s *stage) {

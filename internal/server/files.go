@@ -56,7 +56,7 @@ func (g fileGate) Access(ctx context.Context, q fact.FileAccess, header http.Hea
 	if v.Outcome.By != decision.ByDefault {
 		f := &fact.FileAccessed{FileAccess: q, Outcome: v.Outcome}
 		if v.Life > 0 {
-			f.Scope, f.Seconds = webfile.Scope(q.Path, v.Path), int(v.Life/time.Second)
+			f.Scope, f.Seconds = webfile.Scope(&q, v.Path), int(v.Life/time.Second)
 		}
 		g.s.seq.Raise(f)
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hookline/hookline/internal/fact"
 )
 
 // cookieName is ZLMediaKit's. HLS has cookies of the same name, for the directories of streams.
@@ -75,9 +77,9 @@ func (g *grants) find(r *http.Request, ip string, now time.Time) *grant {
 	return nil
 }
 
-// remember keeps a verdict and returns the cookie for it, nil when there is no room.
-func (g *grants) remember(r *http.Request, ip string, v Verdict, now time.Time, most int) *http.Cookie {
-	x := &grant{path: Scope(r.URL.Path, v.Path), params: r.URL.RawQuery, allowed: v.Allowed, message: v.Message, until: now.Add(v.Life)}
+// remember keeps a verdict about q and returns the cookie for it, nil when there is no room.
+func (g *grants) remember(r *http.Request, q *fact.FileAccess, ip string, v Verdict, now time.Time, most int) *http.Cookie {
+	x := &grant{path: Scope(q, v.Path), params: r.URL.RawQuery, allowed: v.Allowed, message: v.Message, until: now.Add(v.Life)}
 	var secret [16]byte
 	_, _ = rand.Read(secret[:]) // never fails since Go 1.24
 	value := hex.EncodeToString(secret[:])
@@ -104,10 +106,13 @@ func (g *grants) remember(r *http.Request, ip string, v Verdict, now time.Time, 
 	}
 }
 
-// Scope is the path that a verdict covers: what it says, or else the directory of the request.
-func Scope(path, said string) string {
-	if said == "" {
-		return path[:strings.LastIndexByte(path, '/')+1]
+// Scope is the path that a verdict covers: what it says, or else the directory that was asked about, or that of the file.
+func Scope(q *fact.FileAccess, said string) string {
+	switch {
+	case said == "" && q.IsDir:
+		return q.Path
+	case said == "":
+		return q.Path[:strings.LastIndexByte(q.Path, '/')+1]
 	}
 	if said[0] != '/' {
 		said = "/" + said

@@ -151,7 +151,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, cfg *Config, q fa
 	}
 	v := s.ask(r, cfg, q)
 	if v.Life > 0 {
-		if c := s.grants.remember(r, ip, v, now, cfg.MaxGrants); c != nil {
+		if c := s.grants.remember(r, &q, ip, v, now, cfg.MaxGrants); c != nil {
 			http.SetCookie(w, c)
 		}
 	}

@@ -403,6 +403,27 @@ func TestGrants(t *testing.T) {
 	})
 }
 
+// TestScope: a verdict without a path covers the directory, whether its address ended in a slash or not, and no more.
+func TestScope(t *testing.T) {
+	for target, want := range map[string]string{
+		"/record": "/record", "/record/": "/record/", "/page": "/page/", "/page/": "/page/", "/a.txt": "/", "/record/live/none": "/record/live/", "/": "/",
+	} {
+		s := newStage(t, nil)
+		s.say = func(fact.FileAccess) Verdict { return Verdict{Allowed: true, Life: time.Minute} }
+		c := s.get(target).Result().Cookies()
+		if len(c) != 1 || c[0].Path != want {
+			t.Errorf("%s: %v, want %s", target, c, want)
+			continue
+		}
+		for path, covered := range map[string]bool{"/a.txt": want == "/", "/record/live/": want == "/" || strings.HasPrefix(want, "/record")} {
+			s.asked = nil
+			if s.get(path, "Cookie", c[0].Name+"="+c[0].Value); (len(s.asked) == 0) != covered {
+				t.Errorf("%s: then %s was asked about %d times", target, path, len(s.asked))
+			}
+		}
+	}
+}
+
 // TestRefusals: one that is remembered holds for the query to which it was given.
 func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
