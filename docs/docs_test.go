@@ -3,6 +3,7 @@
 package docs_test
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
@@ -189,16 +190,22 @@ func TestOwnKeys(t *testing.T) {
 	}
 }
 
-// TestEndpointKeys: both READMEs list the keys of an [endpoint.NAME] section, all of them and no others.
-func TestEndpointKeys(t *testing.T) {
+// endpointKeys returns the keys of an [endpoint.NAME] section that the code reads, beside header.NAME and those that are
+// named like hooks.
+func endpointKeys(t *testing.T) (keys []string) {
+	t.Helper()
 	_, text, _ := strings.Cut(source(t, "internal/config/endpoint.go"), "func endpointValue(")
 	_, more, _ := strings.Cut(source(t, "internal/config/endpoint_transport.go"), ") transport(")
 	more, _, _ = strings.Cut(more, "\nfunc ")
-	text += more
-	want := []string{"header.NAME", "on_HOOK"}
-	for _, m := range regexp.MustCompile(`(?m)^\tcase "(\w+)":`).FindAllStringSubmatch(text, -1) {
-		want = append(want, m[1])
+	for _, m := range regexp.MustCompile(`(?m)^\tcase "(\w+)":`).FindAllStringSubmatch(text+more, -1) {
+		keys = append(keys, m[1])
 	}
+	return keys
+}
+
+// TestEndpointKeys: both READMEs list the keys of an [endpoint.NAME] section, all of them and no others.
+func TestEndpointKeys(t *testing.T) {
+	want := append(endpointKeys(t), "header.NAME", "on_HOOK")
 	slices.Sort(want)
 	docs := documents(t)
 	for _, name := range []string{"README.md", "README.zh-CN.md"} {
@@ -211,6 +218,36 @@ func TestEndpointKeys(t *testing.T) {
 		if slices.Sort(got); !ok || !slices.Equal(got, want) {
 			t.Errorf("%s lists %q, the code reads %q", name, got, want)
 		}
+	}
+}
+
+// TestEndpointKeysInOpenAPI: the OpenAPI document has the keys of an [endpoint.NAME] section, all of them and no others, and
+// so has the text that refuses an unknown one.
+func TestEndpointKeysInOpenAPI(t *testing.T) {
+	var document struct {
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]any
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(read(t, filepath.Join(root, "internal/api/openapi.json"))), &document); err != nil {
+		t.Fatal(err)
+	}
+	for schema, own := range map[string]string{"EndpointConfig": "header", "EndpointCreate": "header name"} {
+		want := append(endpointKeys(t), strings.Fields(own)...)
+		slices.Sort(want)
+		if got := slices.Sorted(maps.Keys(document.Components.Schemas[schema].Properties)); !slices.Equal(got, want) {
+			t.Errorf("%s has %q, the code reads %q", schema, got, want)
+		}
+	}
+	_, text, _ := strings.Cut(source(t, "internal/config/endpoint.go"), `"one of the keys `)
+	text, _, ok := strings.Cut(text, ", or a hook")
+	got := regexp.MustCompile(`[\w.]+`).FindAllString(text, -1)
+	want := append(endpointKeys(t), "header.NAME")
+	slices.Sort(got)
+	if slices.Sort(want); !ok || !slices.Equal(got, want) {
+		t.Errorf("an unknown key is refused with %q, the code reads %q", got, want)
 	}
 }
 

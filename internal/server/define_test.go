@@ -19,6 +19,7 @@ import (
 	"github.com/hookline/hookline/internal/ordercheck"
 	"github.com/hookline/hookline/internal/pubtool"
 	"github.com/hookline/hookline/internal/server"
+	"github.com/hookline/hookline/internal/tlscert"
 )
 
 // rig is a server of its own, whose log is kept.
@@ -232,6 +233,74 @@ func TestEndpointChangesInFlight(t *testing.T) {
 			t.Error("the log has a secret")
 		}
 	}
+}
+
+// TestDocumentedKeysAreTaken: every key of an endpoint that the OpenAPI document has is taken, in the type that it says, with
+// each value that it lists; no other is.
+func TestDocumentedKeysAreTaken(t *testing.T) {
+	type property struct {
+		Type string
+		Enum []string
+	}
+	var document struct {
+		Components struct {
+			Schemas map[string]struct{ Properties map[string]property }
+		}
+	}
+	r := newRig(t, "", "")
+	text, err := json.Marshal(r.call("GET", "/api/v1/openapi.json", "", http.StatusOK))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	pem := filepath.Join(t.TempDir(), "both.pem") // certificate and key
+	if err := tlscert.SelfSigned(pem); err != nil {
+		t.Fatal(err)
+	}
+	file := fmt.Sprintf("%q", pem)
+	values := map[string]string{
+		"url": `"https://192.0.2.1/"`, "events": `["on_stream_changed","on_record_*"]`, "streams": `"live/*,other/*"`,
+		"secret": fmt.Sprintf("[%q]", event.GenerateSecret().Reveal()), "bearer": `"token"`, "basic": `"user:password"`,
+		"header": `{"X-Team":"billing"}`, "ca_file": file, "client_cert": file, "client_key": file,
+		"proxy": `"http://192.0.2.2:3128"`, "start": `"2026-01-02T03:04:05Z"`,
+	}
+	byType := map[string]string{"integer": "5000", "number": "0.5", "boolean": "true"}
+	// What does not go alone.
+	with := map[string]string{"client_cert": `"client_key":` + file + ",", "client_key": `"client_cert":` + file + ","}
+	batch := `"format":"cloudevents",`
+	with["batch"], with["batch_bytes"], with["batch_wait_ms"] = batch, batch+`"batch":2,`, batch+`"batch":2,`
+	properties := document.Components.Schemas["EndpointConfig"].Properties
+	if len(properties) < 20 {
+		t.Fatalf("only %d keys", len(properties))
+	}
+	put := func(body string, want int) { r.call("PUT", "/api/v1/endpoints/all", body, want) }
+	put(`{"url":"https://192.0.2.1/"}`, http.StatusCreated)
+	for key, p := range properties {
+		list := []string{values[key]}
+		switch {
+		case len(p.Enum) > 0:
+			list = nil
+			for _, v := range p.Enum {
+				list = append(list, fmt.Sprintf("%q", v))
+			}
+		case values[key] == "":
+			list[0] = byType[p.Type]
+		}
+		if key == "concurrency" || key == "batch" {
+			list[0] = "8"
+		}
+		for _, v := range list {
+			if v == "" {
+				t.Errorf("no value for %s", key)
+				continue
+			}
+			put(fmt.Sprintf(`{"url":"https://192.0.2.1/",%s%q:%s}`, with[key], key, v), http.StatusOK)
+		}
+	}
+	put(`{"url":"https://192.0.2.1/","retries":1}`, http.StatusBadRequest)
+	put(`{"url":"https://192.0.2.1/","name":"other"}`, http.StatusBadRequest)
 }
 
 // TestMadeEndpointsAreGuarded: what is made by API doesn't reach this machine, until the operator says so, or writes it
