@@ -3,10 +3,12 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -157,6 +159,117 @@ func TestDiskFull(t *testing.T) {
 	life(t, s, r, "after")
 	s.stop()
 	r.expectClosed()
+}
+
+// replayState is what the API says of a replay.
+type replayState struct {
+	ID        string `json:"id"`
+	State     string `json:"state"`
+	Error     string `json:"error"`
+	Count     uint64 `json:"count"`
+	Delivered uint64 `json:"delivered"`
+	Failed    uint64 `json:"failed"`
+}
+
+// endReplay waits until the replay is over; it must have sent everything.
+func (p *server) endReplay(r replayState) {
+	p.t.Helper()
+	for begin := time.Now(); r.State == "running"; time.Sleep(20 * time.Millisecond) {
+		if time.Since(begin) > patience {
+			p.t.Fatalf("the replay does not end: %+v", r)
+		}
+		p.v1(http.MethodGet, "replays/"+r.ID, "", http.StatusOK, &r)
+	}
+	if r.State != "done" || r.Count == 0 || r.Delivered != r.Count || r.Failed > 0 {
+		p.t.Errorf("the replay ended as %+v", r)
+	}
+}
+
+// sentTo returns what was accepted of each stream, of a replay or not, each event once.
+func (r *receiver) sentTo(replay string) map[string][]told {
+	out, seen := map[string][]told{}, map[string]bool{}
+	for _, p := range r.all() {
+		if e := &p.body.Event; p.accepted && p.body.Replay == replay && e.Seq > 0 && !seen[e.ID] {
+			seen[e.ID] = true
+			out[e.Stream] = append(out[e.Stream], ofBody(p.body))
+		}
+	}
+	return out
+}
+
+// TestDiskFullDuringReplay: the disk fills while a replay is under way, and the journal's writer dies of it. The replay goes on
+// to its end, since it only reads, and so does one that is asked for then; nothing new is admitted, with the reason. After a
+// restart with room the receivers have everything that was ever journaled, in order.
+func TestDiskFullDuringReplay(t *testing.T) {
+	t.Parallel()
+	disk := smallDisk(t, "48")
+	r, copies := newReceiver(t), newReceiver(t)
+	gate, began := make(chan struct{}), make(chan struct{})
+	var open, begin sync.Once
+	t.Cleanup(func() { open.Do(func() { close(gate) }) })
+	copies.setAnswer(func(p *post) reply {
+		if p.body.Replay != "" {
+			begin.Do(func() { close(began) })
+			<-gate
+		}
+		return reply{}
+	})
+	cfg := quick().endpoint(r).with("server.state_dir", stateDir(t), "journal.dir", filepath.Join(disk, "journal"),
+		"hook.retry", "0", "protocol.continue_push_ms", "0", "delivery.drain_ms", "500")
+	file := configFile(t, "[endpoint.copy]\nurl="+copies.srv.URL+"/copy\ntimeout_ms=120000\n")
+	s := start(t, cfg, "serve", "-c", file)
+	for i := range 12 {
+		life(t, s, r, fmt.Sprintf("s%d", i%3))
+	}
+	live := watch(t, s, r, "live")
+	copies.await("the first copies", 12, func(p *post) bool { return p.accepted && p.body.Event.Type == event.OnPublicationEnded })
+	var replay replayState
+	s.v1(http.MethodPost, "replays", `{"endpoint":"copy"}`, http.StatusCreated, &replay)
+	<-began
+	free := fill(t, disk, 1<<30)
+	if refusal := untilPublish(t, s.rtmpURL("new"), true); !strings.Contains(strings.ToLower(refusal), "journal") {
+		t.Errorf("the reason is %q", refusal)
+	}
+	open.Do(func() { close(gate) })
+	s.endReplay(replay)
+	var again replayState
+	s.v1(http.MethodPost, "replays", `{"endpoint":"copy"}`, http.StatusCreated, &again)
+	s.endReplay(again)
+	for _, id := range []string{replay.ID, again.ID} {
+		n, firstly := 0, copies.sentTo("")
+		for stream, list := range copies.sentTo(id) {
+			n += len(list)
+			for i := range list {
+				list[i].prev = firstly[stream][min(i, len(firstly[stream])-1)].prev // its chain is its own
+			}
+			if !slices.Equal(list, firstly[stream][:min(len(list), len(firstly[stream]))]) {
+				t.Errorf("%s was replayed as %+v", stream, list)
+			}
+		}
+		if id == replay.ID && uint64(n) != replay.Count {
+			t.Errorf("%d events were replayed of %d", n, replay.Count)
+		}
+	}
+	if code := status(t, "http://"+s.http+"/readyz"); code != http.StatusServiceUnavailable {
+		t.Errorf("/readyz answers %d", code)
+	}
+	if !strings.Contains(s.log.String(), "the event journal has failed") {
+		t.Error("the log does not tell that the journal has failed")
+	}
+	live.goesOn(t)
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it can't be a good end, but it is one
+	s.wait()
+	free()
+
+	s = start(t, cfg, "serve", "-c", file)
+	r.accept(event.OnPublicationEnded, "live")
+	r.expectStory("live", "register", "unregister", "publication_ended server_crash")
+	life(t, s, r, "after")
+	s.awaitEndpoint("copy", "done", func(st endpointState) bool { return st.Lag == 0 })
+	s.stop()
+	r.expectClosed()
+	copies.expectClosed()
+	compare(t, "copy", copies.sentTo(""), owed(audit(t, filepath.Join(disk, "journal")), lifecycle))
 }
 
 // TestDiskNearlyFull: below the reserve nothing new is admitted, and what runs can still write its end. With room again
