@@ -145,4 +145,7 @@ type Deps struct {
 	Logger   *slog.Logger
 	// Rand returns a number in [0,1) for jitter; nil: math/rand/v2.
 	Rand func() float64
+	// Clock is what the age of events that were read from the journal is reckoned by (Config.MaxAge); nil: time.Now.
+	// Everything else goes by time.Now, whose differences no step of the system's clock changes.
+	Clock func() time.Time
 }

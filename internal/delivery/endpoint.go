@@ -117,6 +117,9 @@ func newEndpoint(cfg Config, deps Deps, startAt uint64, replay string) (*Endpoin
 	if deps.Rand == nil {
 		deps.Rand = rand.Float64
 	}
+	if deps.Clock == nil {
+		deps.Clock = time.Now
+	}
 	e := &Endpoint{
 		name: cfg.Name, base: strings.TrimSuffix(cfg.Name, "/replay/"+replay), replay: replay, deps: deps, log: deps.Logger.With("endpoint", cfg.Name),
 		lanes: map[string]*lane{}, targets: map[string]*target{},

@@ -542,6 +542,77 @@ func TestDeadLetterNeedsTheStore(t *testing.T) {
 }
 
 // An outage does not use up the age of events; a key that fails alone does.
+// The clock jumps years ahead while a receiver fails: attempts go on at their pace, nothing is given up before the clock is
+// trusted, and order and signatures are right when it is back.
+func TestClockJumps(t *testing.T) {
+	const secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+	run(t, func(c *delivery.Config) {
+		s, err := event.ParseSigner([]string{secret})
+		if err != nil {
+			panic(err)
+		}
+		c.Signer, c.MaxAge = s, time.Hour
+	}, func(r *rig) {
+		// The events were stamped by a clock that was ten years slow; the one by which they age has not followed yet.
+		slow := func() time.Time { return time.Now().Round(0).Add(-10 * 365 * 24 * time.Hour) }
+		r.stamps, r.ages = slow, slow
+		r.restart()
+		bad := true
+		r.recv.set(func(b body, _ string) webhook.Reply {
+			if bad && b.Event.Stream == key("a") {
+				return status(503)
+			}
+			return ok()
+		})
+		r.raise("a", 3)
+		for range 30 {
+			r.raise("b", 1)
+			time.Sleep(time.Minute)
+		}
+		if st := r.ep.Stats(); st.Parked != 1 || st.DeadLetters != 0 {
+			t.Errorf("after half an hour: %+v", st)
+		}
+		if n := r.recv.sent() - 30; n < 20 || n > 60 {
+			t.Errorf("%d attempts in half an hour", n)
+		}
+		r.recv.do(func() { bad = false })
+		time.Sleep(2 * time.Minute)
+		r.want("a", 1, 2, 3)
+		r.want("b", upTo(30)...)
+		// Attempts are signed with the time at which they are made, whatever the event's.
+		v, err := event.ParseVerifier([]string{secret})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.recv.raw = func(q webhook.Request) webhook.Reply {
+			if err := v.Verify(q.Header, q.Body); err != nil {
+				t.Error(err)
+			}
+			return ok()
+		}
+		r.raise("c", 1)
+		time.Sleep(time.Minute)
+		r.recv.raw = func(webhook.Request) webhook.Reply { return status(503) }
+		// Now the clock is trusted: what fails, was read from the journal and is older than an hour by it is given up.
+		r.ages = nil
+		r.restart()
+		r.raise("d", 1)
+		r.recv.raw = func(q webhook.Request) webhook.Reply {
+			if bodies(q.Body)[0].Event.Stream == key("d") && bodies(q.Body)[0].Event.Seq > 0 {
+				return status(503)
+			}
+			return ok()
+		}
+		for range 10 {
+			r.raise("e", 1)
+			time.Sleep(time.Minute)
+		}
+		if dead, err := r.ep.DeadLetters(); err != nil || len(dead) != 1 || dead[0].Reason != event.ReasonExpired {
+			t.Errorf("%+v, %v", dead, err)
+		}
+	})
+}
+
 func TestMaxAge(t *testing.T) {
 	run(t, nil, func(r *rig) {
 		r.recv.set(func(body, string) webhook.Reply { return webhook.Reply{Err: errRefused} })

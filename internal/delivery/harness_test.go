@@ -188,6 +188,8 @@ type rig struct {
 	cfg  delivery.Config
 	// observer of the endpoint, from the next start on.
 	observer delivery.Observer
+	// stamps gives the time of events, ages that by which they grow old, from the next start on; nil: time.Now.
+	stamps, ages func() time.Time
 }
 
 func urls() map[event.Type]string {
@@ -213,13 +215,14 @@ func (r *rig) start() {
 	r.t.Helper()
 	var err error
 	quiet := slog.New(slog.DiscardHandler)
-	r.seq, err = sequencer.Open(sequencer.Config{Source: "srv", Logger: quiet}, r.mem,
+	r.seq, err = sequencer.Open(sequencer.Config{Source: "srv", Logger: quiet, Clock: r.stamps}, r.mem,
 		func(recs []*journal.Record) { r.ep.Feed(recs) })
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.ep, err = delivery.NewEndpoint(r.cfg, delivery.Deps{
 		Store: r.mem, Stamper: r.seq, Sender: r.recv, Observer: r.observer, Logger: quiet, Rand: func() float64 { return 1 },
+		Clock: r.ages,
 	}, r.seq.Stats().NextIndex)
 	if err != nil {
 		r.t.Fatal(err)

@@ -378,10 +378,16 @@ func (e *Endpoint) exhausted(a *attempt, class webhook.Class, now time.Time) str
 		return ""
 	case a.l.rejects >= e.cfg.RejectAttempts:
 		return event.ReasonRefused
-	case a.it.rec != nil && !a.t.down && now.Sub(a.it.rec.Time) > e.cfg.MaxAge:
+	case a.it.rec != nil && !a.t.down && e.ageOf(a.it.rec, now) > e.cfg.MaxAge:
 		return event.ReasonExpired
 	}
 	return ""
+}
+
+// ageOf returns how long ago the record was raised. Of one of this run that was never read again now knows it exactly; of
+// others the two clocks may differ while the system's has jumped, and the younger age counts.
+func (e *Endpoint) ageOf(r *journal.Record, now time.Time) time.Duration {
+	return min(now.Sub(r.Time), e.deps.Clock().Sub(r.Time))
 }
 
 // answered reads close out of the answer.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/journal"
@@ -135,7 +134,7 @@ func (s *Sequencer) restoreIdentity(stored []byte) error {
 		}
 		id.Epoch = old.Epoch
 		if why != "" {
-			id.Epoch = max(time.Now().UnixMilli(), old.Epoch+1)
+			id.Epoch = max(s.cfg.Clock().UnixMilli(), old.Epoch+1)
 			s.log.Warn("events begin a new epoch; receivers reset their marks", "reason", why, "epoch", id.Epoch)
 		}
 	}

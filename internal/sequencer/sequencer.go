@@ -49,6 +49,8 @@ type Config struct {
 	ShedAt int
 	// Admission is asked before a publication is admitted (free disk space); nil: always.
 	Admission func() error
+	// Clock gives the time of events; nil: time.Now. It may jump, back as well.
+	Clock func() time.Time
 	// Incarnation names this run; default: from the clock and the random source.
 	Incarnation string
 	// Committed is told how long each batch took until it was durable, from one goroutine; nil: nobody is. It must not
@@ -137,6 +139,9 @@ func Open(cfg Config, j journal.Journal, sink func([]*journal.Record)) (*Sequenc
 	}
 	if cfg.ShedAt <= 0 {
 		cfg.ShedAt = 32768
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -320,7 +325,7 @@ func (s *Sequencer) RaiseBody(meta fact.Meta, schema string, body []byte, f fact
 func (s *Sequencer) recordLocked(ks *keyState, meta fact.Meta, schema string, body []byte) *journal.Record {
 	ks.seq++
 	index := s.nextIndex()
-	now := time.Now().UTC()
+	now := s.cfg.Clock().UTC()
 	if n := now.UnixNano(); n > ks.time {
 		ks.time = n
 	} else { // the clock stepped back: event time never decreases within a key
@@ -367,29 +372,39 @@ func (s *Sequencer) wake() {
 
 // Last returns the newest seq raised for the key, 0 when there is none.
 func (s *Sequencer) Last(key string) uint64 {
+	seq, _ := s.newest(key)
+	return seq
+}
+
+// newest returns seq and time, in Unix nanoseconds, of the newest event of the key; zeros when there is none.
+func (s *Sequencer) newest(key string) (seq uint64, at int64) {
 	sh := s.shardOf(key)
 	sh.mu.Lock()
 	if ks := sh.keys[key]; ks != nil {
 		defer sh.mu.Unlock()
-		return ks.seq
+		return ks.seq, ks.time
 	}
 	sh.mu.Unlock()
 	// Not remembered: read it, but don't remember it. Decisions name keys that never come to life.
 	if last, err := s.j.LastOfKey(key); err == nil && last != nil {
-		return last.Seq
+		return last.Seq, last.Time.UnixNano()
 	}
-	return 0
+	return 0, 0
 }
 
 // Stamp gives a request that has no seq (decision, question) its identity: one id and one hook_index for all its
-// attempts, and the newest seq of the key, which is durable or will be waited for by WaitDurable.
+// attempts, and the newest seq of the key, which is durable or will be waited for by WaitDurable. Its time is not before
+// that of the key's newest event.
 func (s *Sequencer) Stamp(key string) (id string, index, after uint64, t time.Time) {
-	after = s.Last(key)
+	after, newest := s.newest(key)
 	index = s.nextIndex()
 	if index >= s.reserved.Load() {
 		s.waitReserved(index)
 	}
-	return s.id(index), index, after, time.Now().UTC()
+	if t = s.cfg.Clock().UTC(); t.UnixNano() < newest {
+		t = time.Unix(0, newest).UTC()
+	}
+	return s.id(index), index, after, t
 }
 
 // waitReserved waits until the reservation of index is durable: an index that was shown must never come again. The

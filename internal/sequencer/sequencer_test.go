@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,6 +154,54 @@ func TestTimeNeverDecreases(t *testing.T) {
 	}
 	if got := out.all()[1].Time; !got.Equal(time.Unix(0, future.UnixNano())) {
 		t.Errorf("time went back to %v from %v", got, future)
+	}
+}
+
+// The clock jumps to and fro, also while the process is down: within a key the time of events never decreases, nor is that of
+// a request before the key's newest event; a key that is new takes the clock as it is.
+func TestClockJumps(t *testing.T) {
+	mem := journaltest.NewMem(journaltest.Options{})
+	base := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	var offset atomic.Int64
+	clock := func() time.Time { return base.Add(time.Duration(offset.Load())) }
+	last, seqs := map[string]time.Time{}, map[string]uint64{}
+	for run, jumps := range [][]time.Duration{
+		{0, time.Hour, -48 * time.Hour, time.Minute}, {-365 * 24 * time.Hour, 0, 10 * 365 * 24 * time.Hour}, {0, 0, -time.Second},
+	} {
+		var out []*journal.Record
+		s, err := Open(Config{Source: "srv", Clock: clock}, mem, func(recs []*journal.Record) { out = append(out, recs...) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, jump := range jumps {
+			offset.Store(int64(jump))
+			s.Raise(report("a", true))
+			s.Raise(report(fmt.Sprint("new", run, i), true))
+			key := stream("a").Key()
+			if _, _, after, at := s.Stamp(key); after != seqs[key]+uint64(i)+1 || at.Before(last[key]) {
+				t.Errorf("run %d: a request after seq %d is at %v", run, after, at)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		news := 0
+		for _, r := range out {
+			if r.Time.Before(last[r.Key]) {
+				t.Errorf("run %d: %s: %v after %v", run, r.Key, r.Time, last[r.Key])
+			}
+			if r.Key != stream("a").Key() {
+				if !r.Time.Equal(base.Add(jumps[news])) {
+					t.Errorf("run %d: a new key is at %v", run, r.Time)
+				}
+				news++
+			}
+			last[r.Key], seqs[r.Key] = r.Time, r.Seq
+		}
+		if news != len(jumps) {
+			t.Errorf("run %d: %d new keys", run, news)
+		}
+		mem = mem.Crash(nil)
 	}
 }
 

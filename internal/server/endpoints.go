@@ -154,7 +154,7 @@ func (e *endpoints) add(cfg delivery.Config, c *config.Config) error {
 	e.s.router.configure(cfg.Name, transportOf(c, cfg.Name))
 	ep, err := delivery.NewEndpoint(cfg, delivery.Deps{
 		Store: e.s.journal, Stamper: e.s.seq, Sender: e.s.deliver, Observer: e.s.web.deliveryObserver(),
-		Logger: e.s.log,
+		Logger: e.s.log, Clock: e.s.clock.Now,
 	}, index)
 	if err != nil {
 		return fmt.Errorf("endpoint %s: %w", cfg.Name, err)

@@ -50,7 +50,7 @@ func (o *operations) Depth(endpoint string, most int) (delivery.Depth, error) {
 // Retention implements api.Operations.
 func (o *operations) Retention() (api.Retention, error) {
 	c := o.s.store.Config().Journal
-	before, err := o.s.expired(time.Now())
+	before, err := o.s.expired(o.s.clock.Now())
 	return api.Retention{MaxAge: c.Retention, MaxBytes: c.RetentionBytes, Before: before}, err
 }
 

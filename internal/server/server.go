@@ -82,6 +82,7 @@ type Server struct {
 	certs                        *tlscert.Store // of the TLS listeners
 	diskFull                     atomic.Bool
 	started                      time.Time
+	clock                        *steady // by which events grow old
 	failed                       chan error
 	ctx                          context.Context
 	cancel                       context.CancelFunc
@@ -92,6 +93,7 @@ type Server struct {
 // Start builds and starts a server. On failure nothing is left running.
 func Start(ctx context.Context, opt Options) (_ *Server, err error) {
 	s := &Server{opt: opt, log: opt.Logger, started: time.Now(), failed: make(chan error, 4)}
+	s.clock = newSteady(opt.Logger, systemClock())
 	if s.log == nil {
 		s.log = slog.Default()
 	}

@@ -72,7 +72,7 @@ const (
 func (s *Server) retention() {
 	never := func() bool { return false }
 	for s.sleep(retentionEvery, never) {
-		before, err := s.expired(time.Now())
+		before, err := s.expired(s.clock.Now())
 		if err != nil || before == 0 {
 			if err != nil {
 				s.log.Error("retention can't read the journal", "err", err)
@@ -96,7 +96,7 @@ func (s *Server) retention() {
 func (s *Server) pruneDead() {
 	never := func() bool { return false }
 	for s.sleep(deadEvery, never) {
-		n, err := delivery.PruneDead(s.journal, time.Now().Add(-deadRetention))
+		n, err := delivery.PruneDead(s.journal, s.clock.Now().Add(-deadRetention))
 		switch {
 		case err != nil:
 			s.log.Error("can't remove old dead letters", "err", err)
@@ -118,7 +118,7 @@ func (s *Server) expired(now time.Time) (uint64, error) {
 		excess := float64(info.Bytes)/float64(c.RetentionBytes) - 1 + 0.1
 		before = info.First + uint64(min(excess, 0.9)*float64(info.Last-info.First))
 	}
-	young, err := positionAt(s.journal, now.Add(-c.Retention))
+	young, err := firstYoung(s.journal, now.Add(-c.Retention))
 	if err != nil {
 		return 0, err
 	}
@@ -147,6 +147,33 @@ func positionAt(j journal.Journal, t time.Time) (uint64, error) {
 		}
 	}
 	return lo, nil
+}
+
+// samples is how many records are looked at for a young one before those that the search takes for old.
+const samples = 64
+
+// firstYoung is positionAt for what is to be removed. The search may meet records that were stamped while the clock was
+// slow and conclude that all before them are old; so what it found is looked through in steps that get smaller, and up to
+// samples records one by one.
+func firstYoung(j journal.Journal, t time.Time) (uint64, error) {
+	before, err := positionAt(j, t)
+	first := j.Info().First
+	for err == nil {
+		end := before
+		for pos := first; pos < end && before == end; pos += max(1, (end-first)/samples) {
+			recs, err := j.Read(pos, journal.Limit{Records: 1})
+			if err != nil {
+				return 0, err
+			}
+			if len(recs) > 0 && !recs[0].Time.Before(t) {
+				before = pos
+			}
+		}
+		if before == end {
+			break
+		}
+	}
+	return before, err
 }
 
 // followDisk watches the free space under the journal.

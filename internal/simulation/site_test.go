@@ -113,6 +113,7 @@ func (s *site) open() {
 	}
 	ep, err := delivery.NewEndpoint(cfg, delivery.Deps{
 		Store: s.w.mem, Stamper: s.w.seq, Sender: s, Logger: slog.New(slog.DiscardHandler), Rand: func() float64 { return 0.5 },
+		Clock: s.w.clock,
 	}, index)
 	if err != nil {
 		if s.w.alive() {

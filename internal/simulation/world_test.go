@@ -60,6 +60,7 @@ func newPlan(r *rand.Rand) plan {
 
 // world is one run.
 type world struct {
+	seed uint64
 	plan plan
 	rnd  *rand.Rand
 	mem  *journaltest.Mem
@@ -89,7 +90,7 @@ type world struct {
 func newWorld(seed uint64, change func(*plan)) *world {
 	rnd := rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15))
 	w := &world{
-		plan: newPlan(rnd), rnd: rnd, seen: map[string]map[uint64]bool{}, first: map[string][]uint64{},
+		seed: seed, plan: newPlan(rnd), rnd: rnd, seen: map[string]map[uint64]bool{}, first: map[string][]uint64{},
 		named: map[string][]event.Gap{},
 	}
 	if change != nil {
@@ -99,6 +100,16 @@ func newWorld(seed uint64, change func(*plan)) *world {
 	w.check = ordercheck.New(ordercheck.Options{KeepFacts: false, Window: 1 << 16})
 	w.mem = journaltest.NewMem(journaltest.Options{Latency: func() time.Duration { return w.upTo(w.plan.latency) }})
 	return w
+}
+
+// clock is the system's: of every second seed it jumps, by up to half an hour to either side, every 37 s.
+func (w *world) clock() time.Time {
+	now := time.Now().Round(0)
+	if w.seed%2 == 0 {
+		return now
+	}
+	at := rand.New(rand.NewPCG(w.seed, uint64(now.Unix()/37)))
+	return now.Add(time.Duration(at.Int64N(int64(time.Hour))) - 30*time.Minute)
 }
 
 func (w *world) upTo(d time.Duration) time.Duration {
@@ -138,7 +149,7 @@ func (w *world) start() {
 	quiet := slog.New(slog.DiscardHandler)
 	w.ctx, w.stop = context.WithCancel(context.Background())
 	w.eps.Store(&[]*delivery.Endpoint{})
-	seq, err := sequencer.Open(sequencer.Config{Source: "srv", Logger: quiet}, w.mem, func(recs []*journal.Record) {
+	seq, err := sequencer.Open(sequencer.Config{Source: "srv", Logger: quiet, Clock: w.clock}, w.mem, func(recs []*journal.Record) {
 		w.mu.Lock()
 		for _, r := range recs {
 			if r.Class == event.Lifecycle {
@@ -155,7 +166,7 @@ func (w *world) start() {
 		return
 	}
 	ep, err := delivery.NewEndpoint(w.config(), delivery.Deps{
-		Store: w.mem, Stamper: seq, Sender: w, Logger: quiet, Rand: func() float64 { return 0.5 },
+		Store: w.mem, Stamper: seq, Sender: w, Logger: quiet, Rand: func() float64 { return 0.5 }, Clock: w.clock,
 	}, seq.Stats().NextIndex)
 	if err != nil {
 		w.fail(err)
