@@ -169,6 +169,7 @@ func TestClockJumps(t *testing.T) {
 		{0, time.Hour, -48 * time.Hour, time.Minute}, {-365 * 24 * time.Hour, 0, 10 * 365 * 24 * time.Hour}, {0, 0, -time.Second},
 	} {
 		var out []*journal.Record
+		news := map[string]time.Time{}
 		s, err := Open(Config{Source: "srv", Clock: clock}, mem, func(recs []*journal.Record) { out = append(out, recs...) })
 		if err != nil {
 			t.Fatal(err)
@@ -176,7 +177,9 @@ func TestClockJumps(t *testing.T) {
 		for i, jump := range jumps {
 			offset.Store(int64(jump))
 			s.Raise(report("a", true))
-			s.Raise(report(fmt.Sprint("new", run, i), true))
+			fresh := fmt.Sprintf("new%d-%d", run, i)
+			s.Raise(report(fresh, true))
+			news[stream(fresh).Key()] = base.Add(jump)
 			key := stream("a").Key()
 			if _, _, after, at := s.Stamp(key); after != seqs[key]+uint64(i)+1 || at.Before(last[key]) {
 				t.Errorf("run %d: a request after seq %d is at %v", run, after, at)
@@ -185,21 +188,17 @@ func TestClockJumps(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		news := 0
 		for _, r := range out {
 			if r.Time.Before(last[r.Key]) {
 				t.Errorf("run %d: %s: %v after %v", run, r.Key, r.Time, last[r.Key])
 			}
-			if r.Key != stream("a").Key() {
-				if !r.Time.Equal(base.Add(jumps[news])) {
-					t.Errorf("run %d: a new key is at %v", run, r.Time)
-				}
-				news++
+			if at, ok := news[r.Key]; ok && !r.Time.Equal(at) {
+				t.Errorf("run %d: a new key is at %v", run, r.Time)
 			}
 			last[r.Key], seqs[r.Key] = r.Time, r.Seq
 		}
-		if news != len(jumps) {
-			t.Errorf("run %d: %d new keys", run, news)
+		if len(out) != 2*len(jumps) {
+			t.Errorf("run %d: %d events", run, len(out))
 		}
 		mem = mem.Crash(nil)
 	}
