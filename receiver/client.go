@@ -33,6 +33,10 @@ type Snapshot struct {
 	// IndexFloor: a stream that is absent was not live after the events below this hook_index.
 	IndexFloor uint64
 	Entries    []SnapshotEntry
+	// Asked and Media are of plain ZLMediaKit, which knows nothing of the above: when the list was asked for, and the list of
+	// getMediaList. Media is not nil then.
+	Asked time.Time
+	Media []StreamChanged
 }
 
 // SnapshotEntry is a live publication.

@@ -82,14 +82,16 @@ func refusal(reason string) plainAnswer {
 
 func success() plainAnswer { return plainAnswer{Msg: "success"} }
 
+type publishAnswer struct {
+	plainAnswer
+	PublishOptions
+}
+
 func (d PublishDecision) answer() any {
 	if !d.allow {
 		return refusal(d.reason)
 	}
-	return struct {
-		plainAnswer
-		PublishOptions
-	}{success(), d.options}
+	return publishAnswer{success(), d.options}
 }
 
 func (d Decision) answer() any {

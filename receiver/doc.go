@@ -36,6 +36,10 @@
 // a [Verdict]: whether the state machine has a transition for it. After a start the memory is empty; [Receiver.Reconcile]
 // fills and repairs it from the sender's snapshot.
 //
-// The sender is Hookline. Bodies without the member event, such as those of ZLMediaKit, are refused. The package
-// imports the standard library and package event only.
+// Plain ZLMediaKit. With [WithZLMediaKit] bodies without the member event are taken, too; otherwise they are refused. Its
+// requests race, and name neither their place nor, mostly, what they are about: events wait for those with a lower index, at most
+// for a window, and [Event.Certainty] says how sure Publication is. What is said above of marks, gaps, epochs and
+// replays is of Hookline.
+//
+// The package imports the standard library and package event only.
 package receiver

@@ -1,6 +1,7 @@
 package receiver_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -103,4 +104,59 @@ func ExampleReceiver_Reconcile() {
 	}
 	// Output:
 	// __defaultVhost__/live/a live true
+}
+
+// A plain ZLMediaKit: the unregister overtakes the register, and a retry comes late.
+func ExampleWithZLMediaKit() {
+	kit, err := receiver.New(
+		receiver.WithZLMediaKit(receiver.ZLMediaKit{LifeParam: "life"}),
+		receiver.OnPublish(func(context.Context, *receiver.Event, *receiver.Publish) (receiver.PublishDecision, error) {
+			return receiver.AllowPublish(receiver.PublishOptions{}), nil
+		}),
+		receiver.OnStreamChanged(func(_ context.Context, e *receiver.Event, c *receiver.StreamChanged) error {
+			fmt.Println(e.HookIndex, c.Schema, c.Regist, e.Certainty)
+			return nil
+		}),
+	)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	zlm := receivertest.NewZLMediaKit(kit)
+	zlm.Send(zlm.Publish("live/a", "life=7f3a"))
+	there, gone := zlm.Changed("live/a", "rtmp", true), zlm.Changed("live/a", "rtmp", false)
+	first, second := zlm.Attempt(there), zlm.Attempt(gone)
+	second.At, first.At = 0, 10e6 // ns
+	if _, err := receivertest.ReplayTrace(context.Background(), kit, []receivertest.Request{second, first}, 1); err != nil {
+		fmt.Println(err)
+	}
+	zlm.Send(there) // a retry of what was handled
+	p, _ := kit.Publication("zlm", "7f3a")
+	fmt.Println(p.State, p.Reason, p.EndCertainty)
+	// Output:
+	// 1 rtmp true exact
+	// 2 rtmp false exact
+	// closing unregistered exact
+}
+
+// Requests to any receiver are written down and sent again.
+func Example_record() {
+	kit, err := receiver.New()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var file bytes.Buffer // in a program: a file
+	recorder := receivertest.NewRecorder(kit, &file)
+	sender := receivertest.New(recorder)
+	sender.Send(sender.Register("live/a", "rtmp"))
+	trace, err := receivertest.ReadTrace(&file)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	answers, err := receivertest.ReplayTrace(context.Background(), kit, trace, 0)
+	fmt.Println(len(trace), trace[0].Status, answers[0].Code, err, kit.Stats().Duplicates)
+	// Output:
+	// 1 200 0 <nil> 1
 }

@@ -21,8 +21,11 @@ type Event struct {
 	// Verdict is what the state machine says of the event; the state that [Receiver.Publication] shows is still that before
 	// the event.
 	Verdict Verdict
+	// Certainty says how sure Publication is; always [Exact] when the sender is Hookline.
+	Certainty Certainty
 
-	body any // decoded for the state machine
+	body  any   // decoded for the state machine
+	plain *hook // of plain ZLMediaKit
 }
 
 // Gap is a run of events that did not come in order.

@@ -35,19 +35,29 @@ type Mark struct {
 	Seq uint64
 	// Unseen are the runs at or below Seq that were never handled and may come yet: ascending, not touching.
 	Unseen []Range
+	// Recent are the ids of the newest events of a stream of plain ZLMediaKit that were handled, at most [MaxRecent], oldest first.
+	Recent []uint64
 }
+
+// MaxRecent is the largest number of ids in [Mark.Recent].
+const MaxRecent = 64
 
 const markVersion = "1"
 
 // ErrBadMark is wrapped by the errors of [ParseMark].
 var ErrBadMark = errors.New("receiver: bad mark")
 
-// String returns the text that stores keep: the version, the epoch, the seq and the unseen runs, separated by spaces.
+// String returns the text that stores keep: the version, the epoch, the seq, the unseen runs, and the recent ids in base 36
+// behind "@", separated by spaces.
 func (m Mark) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %d %d", markVersion, m.Epoch, m.Seq)
 	for _, r := range m.Unseen {
 		fmt.Fprintf(&b, " %d-%d", r.From, r.To)
+	}
+	for _, id := range m.Recent {
+		b.WriteString(" @")
+		b.WriteString(strconv.FormatUint(id, 36))
 	}
 	return b.String()
 }
@@ -58,7 +68,7 @@ func ParseMark(s string) (Mark, error) {
 		return Mark{}, nil
 	}
 	f := strings.Split(s, " ")
-	if len(f) < 3 || f[0] != markVersion || len(f)-3 > MaxRanges {
+	if len(f) < 3 || f[0] != markVersion || len(f)-3 > MaxRanges+MaxRecent {
 		return Mark{}, fmt.Errorf("%w: not of version %s, or too long", ErrBadMark, markVersion)
 	}
 	var m Mark
@@ -70,10 +80,18 @@ func ParseMark(s string) (Mark, error) {
 	}
 	low := uint64(1)
 	for _, t := range f[3:] {
+		if id, ok := strings.CutPrefix(t, "@"); ok {
+			n, err := strconv.ParseUint(id, 36, 64)
+			if err != nil || len(m.Recent) == MaxRecent {
+				return Mark{}, fmt.Errorf("%w: a recent id", ErrBadMark)
+			}
+			m.Recent = append(m.Recent, n)
+			continue
+		}
 		a, b, _ := strings.Cut(t, "-")
 		from, err1 := strconv.ParseUint(a, 10, 64)
 		to, err2 := strconv.ParseUint(b, 10, 64)
-		if err1 != nil || err2 != nil || from < low || to < from || to > m.Seq {
+		if err1 != nil || err2 != nil || m.Recent != nil || len(m.Unseen) == MaxRanges || from < low || to < from || to > m.Seq {
 			return Mark{}, fmt.Errorf("%w: a run", ErrBadMark)
 		}
 		low = to + 2
@@ -106,7 +124,7 @@ type step struct {
 
 // advance decides about an event. It changes neither m nor e.
 func (m Mark) advance(e *event.Envelope, named []event.Gap) step {
-	s := step{next: Mark{Epoch: m.Epoch, Seq: m.Seq, Unseen: slices.Clone(m.Unseen)}}
+	s := step{next: Mark{Epoch: m.Epoch, Seq: m.Seq, Unseen: slices.Clone(m.Unseen), Recent: m.Recent}}
 	if e.Epoch < m.Epoch {
 		s.act = obsolete
 		return s

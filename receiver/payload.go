@@ -186,6 +186,8 @@ type Record struct {
 	// Reason is why a file ended before its time, SHA256 its digest; both empty as a rule.
 	Reason string `json:"reason"`
 	SHA256 string `json:"sha256"`
+	// Certainty is in the recordings of a [Publication]: how sure it is that the file is of this one.
+	Certainty Certainty `json:"-"`
 }
 
 // SendRTPStopped is the body of on_send_rtp_stopped.

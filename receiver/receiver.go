@@ -38,6 +38,7 @@ type Receiver struct {
 	slots   chan struct{} // one token for each request that is worked on
 	lanes   lanes
 	tracker tracker
+	zlm     *zlm // nil: bodies without the member event are refused
 	stats   counters
 
 	base   context.Context // ends when Shutdown has run out of patience
@@ -88,13 +89,20 @@ func WithReplays() Option { return func(r *Receiver) { r.replays = true } }
 // New returns a receiver. It fails when a key is bad; such errors wrap [event.ErrBadKey].
 func New(opts ...Option) (*Receiver, error) {
 	r := &Receiver{
-		timeout: DefaultTimeout, bodyLimit: DefaultBodyLimit, queue: DefaultQueue, slots: make(chan struct{}, DefaultInFlight),
+		timeout: DefaultTimeout, bodyLimit: DefaultBodyLimit, queue: DefaultQueue,
 		tolerance: event.DefaultTolerance,
 	}
 	r.handlers.lifecycle = map[event.Type]func(context.Context, *Event) error{}
 	r.handlers.decision = map[event.Type]func(context.Context, *Event) (any, error){}
 	for _, o := range opts {
 		o(r)
+	}
+	if r.slots == nil {
+		n := DefaultInFlight
+		if r.zlm != nil {
+			n = plainSlots // each is a request of its own, and some wait
+		}
+		r.slots = make(chan struct{}, n)
 	}
 	if r.store == nil {
 		r.store = NewMemory()
@@ -130,6 +138,9 @@ func (r *Receiver) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
+		if r.zlm != nil {
+			r.zlm.stop()
+		}
 		r.cancel()
 		r.tracker.closeWatchers()
 		return nil
@@ -177,12 +188,14 @@ type Stats struct {
 	Forgotten uint64
 	// Impossible events had this verdict of the state machine.
 	Impossible uint64
+	// Of the events that were handled, those of this [Certainty]. Restarts of plain ZLMediaKits were recognised.
+	Inferred, Unknown, Restarts uint64
 }
 
 type counters struct {
 	handled, late, duplicates, obsolete, replays, gaps, fetched, decisions atomic.Uint64
 
-	failed, panics, unauthorized, malformed, busy, forgotten, impossible atomic.Uint64
+	failed, panics, unauthorized, malformed, busy, forgotten, impossible, inferred, unknown, restarts atomic.Uint64
 }
 
 // Stats returns what was counted.
@@ -193,6 +206,7 @@ func (r *Receiver) Stats() Stats {
 		Replays: c.replays.Load(), Gaps: c.gaps.Load(), Fetched: c.fetched.Load(), Decisions: c.decisions.Load(),
 		Failed: c.failed.Load(), Panics: c.panics.Load(), Unauthorized: c.unauthorized.Load(), Malformed: c.malformed.Load(),
 		Busy: c.busy.Load(), Forgotten: c.forgotten.Load(), Impossible: c.impossible.Load(),
+		Inferred: c.inferred.Load(), Unknown: c.unknown.Load(), Restarts: c.restarts.Load(),
 	}
 }
 

@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -19,7 +20,13 @@ func (r *Receiver) Reconcile(ctx context.Context, from Snapshotter) ([]Change, e
 	if err != nil {
 		return nil, err
 	}
-	return r.tracker.reconcile(s), nil
+	if s.Media == nil {
+		return r.tracker.reconcile(s), nil
+	}
+	if r.zlm == nil {
+		return nil, errors.New("receiver: a snapshot of plain ZLMediaKit without WithZLMediaKit")
+	}
+	return r.zlm.reconcile(s)
 }
 
 func (t *tracker) reconcile(s *Snapshot) []Change {

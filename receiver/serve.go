@@ -60,7 +60,12 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.busy(w)
 		return
 	}
-	defer r.end()
+	kept := false
+	defer func() {
+		if !kept {
+			r.end()
+		}
+	}()
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, r.bodyLimit))
 	if err != nil {
 		r.stats.malformed.Add(1)
@@ -79,9 +84,13 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			return
 		}
 	}
-	events, err := parse(req.Header.Get("Content-Type"), body)
+	events, err := r.parse(req, body)
 	if err != nil {
 		r.fail(w, nil, err)
+		return
+	}
+	if len(events) == 1 && events[0].plain != nil {
+		kept = r.handlePlain(w, req, events[0])
 		return
 	}
 	r.handle(w, req, events)
@@ -111,27 +120,37 @@ func (r *Receiver) handle(w http.ResponseWriter, req *http.Request, events []*Ev
 }
 
 func (r *Receiver) fail(w http.ResponseWriter, e *Event, err error) {
-	bad, panicked := (*badRequest)(nil), (*panicError)(nil)
-	args := []any{"error", err}
-	if e != nil {
-		args = append(args, "stream", e.Stream, "id", e.ID, "type", e.Type)
-	}
+	bad := (*badRequest)(nil)
 	switch {
 	case errors.Is(err, errBusy):
 		r.busy(w)
-		return
 	case errors.As(err, &bad):
 		r.stats.malformed.Add(1)
-		r.log.Warn("webhook not understood", args...)
+		r.log.Warn("webhook not understood", about(e, err)...)
 		reply(w, http.StatusBadRequest, refusal(bad.reason))
-		return
-	case errors.As(err, &panicked):
+	default:
+		r.note(e, err)
+		reply(w, http.StatusInternalServerError, refusal("handler failed"))
+	}
+}
+
+// note counts and logs a failure.
+func (r *Receiver) note(e *Event, err error) {
+	args := about(e, err)
+	if panicked := (*panicError)(nil); errors.As(err, &panicked) {
 		r.stats.panics.Add(1)
 		args = append(args, "stack", string(panicked.stack))
 	}
 	r.stats.failed.Add(1)
 	r.log.Error("webhook handler failed", args...)
-	reply(w, http.StatusInternalServerError, refusal("handler failed"))
+}
+
+func about(e *Event, err error) []any {
+	args := []any{"error", err}
+	if e != nil {
+		args = append(args, "stream", e.Stream, "id", e.ID, "type", e.Type)
+	}
+	return args
 }
 
 func (r *Receiver) busy(w http.ResponseWriter) {
@@ -148,6 +167,19 @@ func reply(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(b) // a sender that has gone asks again
+}
+
+// errNoEnvelope: the body is not that of Hookline.
+var errNoEnvelope = &badRequest{"no member event: the sender is not Hookline"}
+
+// parse reads the events of a request. Errors are a [*badRequest].
+func (r *Receiver) parse(req *http.Request, body []byte) ([]*Event, error) {
+	events, err := parse(req.Header.Get("Content-Type"), body)
+	if r.zlm == nil || !errors.Is(err, errNoEnvelope) {
+		return events, err
+	}
+	e, err := parsePlain(req.URL.Path, body)
+	return []*Event{e}, err
 }
 
 // parse reads the events of a body. Errors are a [*badRequest].
@@ -181,7 +213,7 @@ func parse(contentType string, body []byte) ([]*Event, error) {
 			return nil, &badRequest{err.Error()}
 		}
 		if m.Event == nil {
-			return nil, &badRequest{"no member event: the sender is not Hookline"}
+			return nil, errNoEnvelope
 		}
 		list = []*Event{{Envelope: *m.Event, HookIndex: m.Index, Body: body}}
 	}

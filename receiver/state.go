@@ -83,6 +83,8 @@ type Publication struct {
 	Reason      string
 	Bytes       uint64
 	Compensated bool
+	// EndCertainty says how sure it is that it ended, and then; always [Exact] when the sender is Hookline.
+	EndCertainty Certainty
 	// Uncertain: events are missing that may have been about it, or its beginning was not seen.
 	Uncertain bool
 	// Seq and HookIndex are those of the newest event that changed it.

@@ -1,6 +1,7 @@
 // Package receivertest has a fake sender for the tests of handlers: it makes the events that Hookline would send, and sends
 // them in order, twice, late, with a gap, of a new epoch, signed, as bodies of the form zlm or as CloudEvents, straight to an
-// [http.Handler].
+// [http.Handler]. [ZLMediaKit] makes the hooks of a plain ZLMediaKit. [Recorder] and [ReplayTrace] write the requests to any receiver
+// down and send them again.
 package receivertest
 
 import (
@@ -255,6 +256,10 @@ func (s *Sender) post(id, contentType string, body []byte) Answer {
 	}
 	w := httptest.NewRecorder()
 	s.h.ServeHTTP(w, req)
+	return answerOf(w)
+}
+
+func answerOf(w *httptest.ResponseRecorder) Answer {
 	a := Answer{Status: w.Code, Header: w.Header(), Body: w.Body.Bytes()}
 	var m struct {
 		Code int    `json:"code"`

@@ -244,6 +244,9 @@ func testLargeMark(t *testing.T, h *Harness) {
 	for i := range uint64(receiver.MaxRanges) {
 		big.Unseen = append(big.Unseen, receiver.Range{From: 1<<59 + 10*i, To: 1<<59 + 10*i + 5})
 	}
+	for i := range uint64(receiver.MaxRecent) {
+		big.Recent = append(big.Recent, 1<<63+i)
+	}
 	err := h.Store.Update(t.Context(), key("a"), func(context.Context, receiver.Mark) (receiver.Mark, error) { return big, nil })
 	if err != nil {
 		t.Fatal(err)

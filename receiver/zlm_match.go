@@ -1,0 +1,464 @@
+package receiver
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hookline/hookline/event"
+)
+
+// life is a publication of plain ZLMediaKit. Guarded by zlm.mu.
+type life struct {
+	id      string
+	stream  *zlmStream
+	source  *zlmSource
+	inc     *incarnation
+	create  uint64   // the sender's clock, Unix seconds; 0: not known
+	idents  []string // sessions of its publishers
+	params  string
+	named   bool      // id is the publisher's own
+	born    time.Time // arrival of the first sign
+	came    time.Time // arrival of the event that began it here
+	begin   int64     // index of an attempt from which on it existed; -1: not known
+	outputs map[string]*output
+	order   []string // schemas as they registered
+
+	sign    time.Time // newest sign of life
+	gone    time.Time // first unregister, 0: none came
+	shaky   bool      // whether that was of this life is not known
+	left    time.Time // the publisher's session was reported
+	timed   bool      // left is not the time of a retry
+	grace   time.Duration
+	closing time.Time // nothing is live any more
+	ended   bool
+	changed time.Time // when the state cache had it last
+	shown   bool      // the state cache has had it
+	slices  map[event.Type]int
+	timer   *time.Timer
+	pub     Publication
+}
+
+// output is a schema of a life.
+type output struct {
+	reg, gone bool
+	create    uint64
+	index     int64     // of the register
+	at        time.Time // arrival of the newest event
+	shaky     bool      // gone, as far as is known
+	lost      bool      // its unregister was refused by a handler each time
+}
+
+// session is a publisher that on_publish allowed.
+type session struct {
+	id, stream, params string
+	at                 time.Time
+	index              int64
+	grace              time.Duration
+	inc                *incarnation
+	life               *life
+	over               bool
+}
+
+// finding is what an event was found to be about.
+type finding struct {
+	id        uint64 // of the event
+	life      *life  // nil: nothing that is known
+	fresh     bool   // life is not among those of its stream yet
+	duplicate bool
+}
+
+// resolve finds out what an event is about, and fills what a handler sees of that.
+func (z *zlm) resolve(e *Event) {
+	h := e.plain
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	h.found = finding{}
+	if p := h.prior; p != nil && !h.vague && p.done {
+		h.found.duplicate = true
+		return
+	}
+	switch e.Type {
+	case event.OnStreamChanged:
+		b, err := decoded[StreamChanged](e)
+		switch {
+		case err != nil:
+			h.found.id = h.hash
+		case b.Regist:
+			z.register(e, b)
+		default:
+			z.unregister(e, b)
+		}
+	case event.OnRecordMP4, event.OnRecordTS:
+		z.record(e)
+	case event.OnFlowReport:
+		z.report(e)
+	case event.OnSendRTPStopped:
+		b, err := decoded[SendRTPStopped](e)
+		if err == nil {
+			z.during(e, b.Params)
+		}
+	default:
+		e.Certainty = Exact // it is about the server, or about a port
+	}
+	if h.found.duplicate {
+		return
+	}
+	z.fill(e)
+}
+
+func (z *zlm) fill(e *Event) {
+	h := e.plain
+	f := &h.found
+	if f.id == 0 {
+		f.id = h.hash
+		if !h.first.IsZero() && (e.Type == event.OnServerStarted || e.Type == event.OnServerExited || e.Type == event.OnRTPServerTimeout ||
+			e.Type == event.OnSendRTPStopped) {
+			f.id ^= uint64(h.order)*0x9e3779b97f4a7c15 ^ uint64(h.inc.n) // the same words may be said again
+		}
+	}
+	e.ID = "z" + strconv.FormatUint(f.id, 16)
+	e.HookIndex = uint64(max(h.order, 0))
+	e.Time = h.first
+	e.Late = h.index >= 0 && h.inc == h.stream.inc && h.order < h.stream.released || h.inc != h.source.inc
+	e.Publication, e.Verdict = "", Untracked
+	if f.life != nil {
+		e.Publication = f.life.id
+		e.Verdict = f.life.verdict(e)
+	} else if e.Certainty == Unknown {
+		e.Verdict = Unexplained
+	}
+	h.self.life = f.life
+	h.self.order, h.self.first = h.order, h.first
+}
+
+// verdict says whether there is a transition.
+func (l *life) verdict(e *Event) Verdict {
+	known, v := l.stands(e), Expected
+	switch {
+	case e.Certainty == Unknown:
+		v = Unexplained
+	case known:
+		v = Known
+	case e.Late:
+		v = Belated
+	}
+	return v
+}
+
+// stands says that the life holds already what an event of its schemas says.
+func (l *life) stands(e *Event) bool {
+	if e.Type != event.OnStreamChanged {
+		return false
+	}
+	b, err := decoded[StreamChanged](e)
+	if err != nil {
+		return false
+	}
+	o := l.outputs[b.Schema]
+	return o != nil && (b.Regist && o.reg || !b.Regist && o.gone)
+}
+
+func near(a, b uint64) bool { return a <= b+1 && b <= a+1 }
+
+// candidates are the lives of a stream that an event of inc and with these parameters may be about, newest first.
+func (st *zlmStream) candidates(inc *incarnation, params string) []*life {
+	var out []*life
+	for i := len(st.lives) - 1; i >= 0; i-- {
+		if l := st.lives[i]; l.inc == inc && l.params == params {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// register finds the life of a register, which its session and its stamp name, or begins one.
+func (z *zlm) register(e *Event, b *StreamChanged) {
+	h := e.plain
+	f := &h.found
+	f.life, e.Certainty = h.stream.match(h, b)
+	f.id = h.hash
+	if p := h.source.prev; f.life == nil && p != nil && h.inc != p { // it was on its way when the process died
+		old := *h
+		old.inc = p
+		f.life, e.Certainty = h.stream.match(&old, b)
+	}
+	if f.life != nil {
+		return
+	}
+	ident := ""
+	if b.OriginSock != nil {
+		ident = b.OriginSock.Identifier
+	}
+	f.fresh, e.Certainty = true, Exact
+	f.life = z.begin(h, b.Params, ident, b.CreateStamp)
+	if c := h.source.sessions[ident]; c != nil && c.stream == h.stream.key && c.life == nil && c.inc == h.inc {
+		f.life.begin, f.life.born, f.life.grace = c.index, c.at, c.grace
+	}
+	if ident == "" {
+		e.Certainty = Inferred
+	}
+}
+
+// match returns the life that a register belongs to.
+func (st *zlmStream) match(h *hook, b *StreamChanged) (*life, Certainty) {
+	ident := ""
+	if b.OriginSock != nil {
+		ident = b.OriginSock.Identifier
+	}
+	list := st.candidates(h.inc, b.Params)
+	for _, l := range list {
+		o, has := l.outputs[b.Schema], slices.Contains(l.idents, ident)
+		switch {
+		case ident != "" && has && (near(l.create, b.CreateStamp) || l.create == 0):
+			return l, Exact
+		case ident != "" && has && l.closing.IsZero() && b.CreateStamp > l.create && (o == nil || !o.reg || o.gone):
+			return l, Inferred // an output that was switched on later
+		}
+	}
+	for _, l := range list {
+		o := l.outputs[b.Schema]
+		switch {
+		case ident == "" && near(l.create, b.CreateStamp) && (o == nil || !o.reg || o.create == b.CreateStamp):
+			return l, Inferred // the publisher has gone meanwhile
+		case len(l.idents) == 0 && near(l.create, b.CreateStamp):
+			return l, Inferred
+		case ident != "" && l.create == b.CreateStamp && l.closing.IsZero() && (o == nil || !o.reg) && l.resumedBy(ident):
+			return l, Inferred
+		}
+	}
+	return nil, Unknown
+}
+
+// resumedBy says that a publisher that came later may have taken over.
+func (l *life) resumedBy(ident string) bool {
+	c := l.source.sessions[ident]
+	return l.grace > 0 && (c == nil || c.at.After(l.born) && c.life == nil)
+}
+
+// begin makes a life. It joins those of its stream when the event is handled.
+func (z *zlm) begin(h *hook, params, ident string, create uint64) *life {
+	l := &life{
+		stream: h.stream, source: h.source, inc: h.inc, create: create, params: params, born: h.first, came: h.arrived, begin: -1, grace: h.source.grace,
+		outputs: map[string]*output{}, slices: map[event.Type]int{}, sign: h.first,
+	}
+	if ident != "" {
+		l.idents = []string{ident}
+	}
+	if create > 0 && h.order >= h.index && h.index >= 0 {
+		l.begin = h.index
+	}
+	stamp := create
+	if create == 0 {
+		stamp = uint64(max(h.first.Unix(), 0))
+	}
+	l.id = nameOf(h.source.name, h.stream.key, stamp, ident)
+	z.christen(l)
+	return l
+}
+
+// christen gives a life the name that its publisher has for it, unless that is another's: then it is not what it should be.
+func (z *zlm) christen(l *life) {
+	v := z.life(l.params)
+	if v == "" {
+		return
+	}
+	t := &z.r.tracker
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pubs[publicationKey{l.source.name, v}] == nil {
+		l.id, l.named = v, true
+	}
+}
+
+// adopt returns the life of the newest publisher of the stream of which nothing was seen but that it was allowed.
+func (z *zlm) adopt(h *hook, params string, after time.Time) *life {
+	var best *session
+	for _, c := range h.source.sessions {
+		if c.stream == h.stream.key && c.params == params && c.inc == h.inc && c.life == nil && !c.over && c.at.After(after) &&
+			!c.at.After(h.first) && (best == nil || c.at.After(best.at)) {
+			best = c
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	return z.adopted(h, best)
+}
+
+func (z *zlm) adopted(h *hook, c *session) *life {
+	l := z.begin(h, c.params, c.id, 0)
+	l.born, l.begin, l.grace = c.at, c.index, c.grace
+	l.id = nameOf(h.source.name, h.stream.key, max(c.at.Unix(), 0), c.id)
+	l.named = false
+	z.christen(l)
+	l.pub.Uncertain = true
+	return l
+}
+
+// during finds the life that was live when an event without a better clue was raised.
+func (z *zlm) during(e *Event, params string) {
+	h := e.plain
+	for _, l := range h.stream.candidates(h.inc, params) {
+		if l.begin >= 0 && h.order >= 0 && h.order < l.begin {
+			continue // sent before the publisher was there
+		}
+		h.found.life, e.Certainty = l, Inferred
+		if l.named {
+			e.Certainty = Exact
+		} else if h.first.Sub(l.born) < h.source.retryDelay && len(h.stream.lives) > 1 {
+			e.Certainty = Unknown // it may have been on its way for so long
+		}
+		return
+	}
+}
+
+// report finds the life of a session that ended.
+func (z *zlm) report(e *Event) {
+	h := e.plain
+	b, err := decoded[FlowReport](e)
+	if err != nil {
+		return
+	}
+	f := &h.found
+	f.id = h.hash
+	if b.Player {
+		if c := h.source.sessions[b.ID]; c != nil && c.inc == h.inc {
+			e.Certainty = Exact // a publisher that got no stream: upstream calls it a player
+			return
+		}
+		z.viewer(e, b)
+		return
+	}
+	e.Certainty = Exact
+	if c := h.source.sessions[b.ID]; c != nil && c.inc == h.inc {
+		if f.life = c.life; f.life != nil {
+			return
+		}
+	}
+	for i := len(h.stream.lives) - 1; i >= 0; i-- {
+		if l := h.stream.lives[i]; l.inc == h.inc && slices.Contains(l.idents, b.ID) {
+			f.life = l
+			return
+		}
+	}
+	c := h.source.sessions[b.ID]
+	if c == nil {
+		e.Certainty = Unknown
+		return
+	}
+	e.Certainty = Inferred
+	if l := c.takesOver(h.stream); l != nil {
+		f.life = l
+		return
+	}
+	f.life, f.fresh = z.adopted(h, c), true
+}
+
+// takesOver returns the life that a publisher resumed, which shows in that no register followed.
+func (c *session) takesOver(st *zlmStream) *life {
+	for i := len(st.lives) - 1; i >= 0; i-- {
+		l := st.lives[i]
+		if l.inc == c.inc && l.params == c.params && l.grace > 0 && l.born.Before(c.at) && (l.gone.IsZero() || l.gone.After(c.at)) &&
+			(l.left.IsZero() || c.at.Sub(l.left) < l.grace+settleSlack) {
+			return l
+		}
+	}
+	return nil
+}
+
+// viewer finds the life that a viewer watched.
+func (z *zlm) viewer(e *Event, b *FlowReport) {
+	h := e.plain
+	began := h.first.Add(-time.Duration(b.Duration) * time.Second)
+	for i := len(h.stream.lives) - 1; i >= 0; i-- {
+		l := h.stream.lives[i]
+		if l.inc != h.inc || l.begin >= 0 && h.order >= 0 && h.order < l.begin || began.Add(2*time.Second).Before(l.born) {
+			continue
+		}
+		h.found.life, e.Certainty = l, Inferred
+		return
+	}
+}
+
+// number returns the number in the name of a file, -1 when there is none.
+func number(name string) int {
+	name = name[strings.LastIndexByte(name, '/')+1:]
+	dot := strings.LastIndexByte(name, '.')
+	if dot < 0 {
+		return -1
+	}
+	name = name[:dot]
+	n, err := strconv.Atoi(name[strings.LastIndexAny(name, "-_")+1:])
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n
+}
+
+// record finds the life of a file, by the sender's clock: it was opened after its life began, and before the next did.
+func (z *zlm) record(e *Event) {
+	h := e.plain
+	b, err := decoded[Record](e)
+	if err != nil {
+		return
+	}
+	f := &h.found
+	f.id = h.hash
+	n := number(b.FileName)
+	list := h.stream.candidates(h.inc, b.Params)
+	for i, l := range list {
+		switch {
+		case l.begin >= 0 && h.order >= 0 && h.order < l.begin: // sent before the publisher was there
+			continue
+		case l.create > b.StartTime:
+			continue
+		case l.create == 0 && h.first.Add(-time.Duration(b.TimeLen*float64(time.Second))).Before(l.born.Add(-time.Second)):
+			continue
+		}
+		e.Certainty = Inferred
+		if i+1 < len(list) && l.create == b.StartTime {
+			l, e.Certainty = tie(l, list[i+1], e.Type, n)
+		}
+		if l.named {
+			e.Certainty = Exact
+		}
+		f.life = l
+		break
+	}
+	if f.life == nil || !f.life.named && f.life.outlived(h, b) {
+		after := time.Time{}
+		if f.life != nil {
+			after = f.life.born
+		}
+		if l := z.adopt(h, b.Params, after); l != nil {
+			f.life, f.fresh, e.Certainty = l, true, Inferred
+		} else if f.life != nil {
+			e.Certainty = Unknown
+		}
+	}
+}
+
+// outlived says that a file was opened clearly after the life had ended.
+func (l *life) outlived(h *hook, b *Record) bool {
+	end := l.gone
+	if end.IsZero() {
+		return false
+	}
+	opened := h.first.Add(-time.Duration(b.TimeLen * float64(time.Second)))
+	return opened.Sub(end) > h.source.settle()
+}
+
+// tie decides between two lives, of which the newer began in the second in which the file was opened.
+func tie(newer, older *life, t event.Type, n int) (*life, Certainty) {
+	switch {
+	case n > 0: // no file has been finished in that second
+		return older, Inferred
+	case n == 0 && older.slices[t] > 0: // the older has its first file
+		return newer, Inferred
+	case !older.gone.IsZero() && newer.born.Sub(older.gone) > 1500*time.Millisecond: // it was gone before that second
+		return newer, Inferred
+	}
+	return newer, Unknown
+}
