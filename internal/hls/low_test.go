@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -526,6 +527,31 @@ func TestLowUneven(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLowGap: a picture that lasts long makes the Part Target Duration longer while it is in the list, and no longer.
+func TestLowGap(t *testing.T) {
+	run(t, lowLatencyOn, func(s *stage) {
+		x := s.publish("live/cam")
+		x.send(2)
+		c := &client{s: s, ip: "10.0.0.1"}
+		target := regexp.MustCompile(`PART-HOLD-BACK=([\d.]+)\n#EXT-X-PART-INF:PART-TARGET=([\d.]+)\n`)
+		want := func(part float64) {
+			t.Helper()
+			m := target.FindStringSubmatch(c.want(200, low).Body.String())
+			if m == nil || math.Abs(decimal(t, m[2])-part) > 0.0005 || math.Abs(decimal(t, m[1])-3*part) > 0.0015 {
+				t.Errorf("%q, want %v", m, part)
+			}
+		}
+		want(0.352)
+		x.at += 2 * time.Second // nothing comes for so long
+		x.write(x.video, x.at, false)
+		synctest.Wait()
+		want(2.04) // the picture before
+		x.at += 40 * time.Millisecond
+		x.send(9)
+		want(0.352)
+	})
 }
 
 // FuzzDirectives: whatever follows the question mark, the answer comes, and parameters that are no directives stay.

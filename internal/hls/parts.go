@@ -24,7 +24,7 @@ type lowLatency struct {
 	token string // in the names of parts: another one for each publication
 	asked time.Duration
 	// target is the Part Target Duration: a little more than nominal, which is a whole number of pictures of step. 0: not known
-	// yet, since no segment is complete; there are no parts before. It grows when a part had to be longer.
+	// yet, since no segment is complete; there are no parts before.
 	target, nominal, step time.Duration
 	frames                int           // of the track that leads, in the segment
 	began                 time.Duration // length of the segment when the open part began
@@ -64,7 +64,6 @@ func (l *lowLatency) close(parts []part, length time.Duration, size int64) []par
 		return parts
 	}
 	p := part{number: l.number, offset: l.offset, size: size - l.offset, length: length - l.began, independent: l.independent}
-	l.target = max(l.target, ceil(p.length))
 	l.number++
 	l.began, l.offset, l.independent = length, size, false
 	return append(parts, p)
@@ -198,7 +197,7 @@ func pick(s *segment, number uint64) (string, part, bool) {
 
 // lowList is what a playlist of Low-Latency HLS shows beside.
 type lowList struct {
-	target time.Duration
+	target time.Duration // that of the list is longer while it shows a part that had to be
 	name   func(number uint64) string
 	open   segment // its parts are shown, if there are some
 	next   uint64  // the part that comes next
@@ -208,10 +207,24 @@ type lowList struct {
 // better three times).
 const holdBack = 3
 
+// longest returns the Part Target Duration of a list that shows the parts of segments.
+func (l *lowList) longest(segments []segment) time.Duration {
+	target := l.target
+	for _, p := range l.open.parts {
+		target = max(target, ceil(p.length))
+	}
+	for i := range segments {
+		for _, p := range segments[i].parts {
+			target = max(target, ceil(p.length))
+		}
+	}
+	return target
+}
+
 // head writes the tags of the whole list.
-func (l *lowList) head(b writer, boundary time.Duration) {
+func (l *lowList) head(b writer, target, boundary time.Duration) {
 	fmt.Fprintf(b, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=%.1f,PART-HOLD-BACK=%.3f\n#EXT-X-PART-INF:PART-TARGET=%.3f\n",
-		boundary.Seconds(), (holdBack * l.target).Seconds(), l.target.Seconds())
+		boundary.Seconds(), (holdBack * target).Seconds(), target.Seconds())
 }
 
 // date writes when a segment began.

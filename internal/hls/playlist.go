@@ -58,8 +58,9 @@ func (l *list) render() []byte {
 		version = 9
 	}
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-ALLOW-CACHE:NO\n#EXT-X-TARGETDURATION:%d\n", version, max(l.target, 1))
+	parts := l.from(3 * l.unit())
 	if l.low != nil {
-		l.low.head(&b, l.boundary())
+		l.low.head(&b, l.low.longest(l.segments[parts:]), l.boundary())
 	}
 	l.numbers(&b)
 	if l.event {
@@ -70,7 +71,6 @@ func (l *list) render() []byte {
 		fmt.Fprintf(&b, "#EXT-X-SKIP:SKIPPED-SEGMENTS=%d\n", l.skip)
 	}
 	shown := ""
-	parts := l.from(3 * l.unit())
 	for i := l.skip; i < len(l.segments); i++ {
 		s := &l.segments[i]
 		l.begin(&b, s, &shown)
