@@ -11,6 +11,8 @@ import (
 const (
 	// MaxStreams is the most streams at a time.
 	MaxStreams = 1000
+	// MaxSamples bounds the frames of all files that are open, because their indexes are in memory: 24 bytes for each.
+	MaxSamples = 32 << 20
 	// MaxFiles is the most files of one time line.
 	MaxFiles = 2048
 	// MinSpeed and MaxSpeed are the bounds of the speed.

@@ -14,5 +14,5 @@
 //   - Each stream is a goroutine that reads the disk; no lock is held meanwhile. Seek, Pause and Speed wait for it.
 //     Server.Close ends all and waits.
 //
-// At most [MaxStreams] files are open, and few are opened at the same time, however many ask.
+// At most [MaxStreams] files with [MaxSamples] frames are open, and few are opened at the same time, however many ask.
 package vod

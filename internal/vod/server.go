@@ -19,7 +19,7 @@ import (
 var (
 	// ErrFile: a file is not there, can't be read, or is no MP4; it wraps the reason.
 	ErrFile = errors.New("vod: bad file")
-	// ErrTooMany: MaxStreams are playing.
+	// ErrTooMany: MaxStreams or MaxSamples are playing.
 	ErrTooMany = errors.New("vod: too many files are playing")
 	// ErrNoSchema: no schema that is switched on carries a track of the file.
 	ErrNoSchema = errors.New("vod: no schema carries this file")
@@ -48,6 +48,7 @@ type Server struct {
 	closed  bool
 	opening map[string]*opening // by stream key
 	players map[*player]struct{}
+	samples int // that the indexes of players may have
 }
 
 // opening is a file that is being opened on demand, for all who ask meanwhile.
@@ -292,10 +293,11 @@ func (s *Server) enter(p *player) error {
 	switch {
 	case s.closed:
 		return ErrStopping
-	case len(s.players) >= MaxStreams:
+	case len(s.players) >= MaxStreams, s.samples+p.line.most > MaxSamples:
 		return ErrTooMany
 	}
 	s.players[p] = struct{}{}
+	s.samples += p.line.most
 	s.wg.Add(1)
 	return nil
 }
@@ -303,6 +305,7 @@ func (s *Server) enter(p *player) error {
 func (s *Server) leave(p *player) {
 	s.mu.Lock()
 	delete(s.players, p)
+	s.samples -= p.line.most
 	s.mu.Unlock()
 	s.wg.Done()
 }

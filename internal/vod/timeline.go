@@ -42,6 +42,7 @@ func startOf(path string) time.Time {
 type timeline struct {
 	parts  []part
 	buffer int
+	most   int // samples of the largest part
 
 	cur  int // the part that is open
 	file *os.File
@@ -62,6 +63,7 @@ func openTimeline(paths []string, buffer int) (*timeline, error) {
 		p := part{path: path, from: from, length: m.Duration(), start: startOf(path)}
 		from += p.length
 		t.parts = append(t.parts, p)
+		t.most = max(t.most, m.Samples())
 		if i == 0 {
 			t.file, t.mp4, t.r = f, m, m.NewReader()
 		} else {

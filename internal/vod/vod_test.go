@@ -595,8 +595,24 @@ func TestLoadErrors(t *testing.T) {
 		if got := out(); len(got) == 0 || got[0].at < 4900 {
 			t.Errorf("%+v", got)
 		}
+		h.srv.mu.Lock()
+		if h.srv.samples == 0 {
+			t.Error("no samples are counted")
+		}
+		h.srv.samples += MaxSamples
+		h.srv.mu.Unlock()
+		full := fact.Stream{Vhost: fact.DefaultVhost, App: "live", Stream: "full"}
+		if _, err := h.srv.Load(t.Context(), Request{Name: full, Files: path}); !errors.Is(err, ErrTooMany) {
+			t.Error(err)
+		}
+		h.srv.mu.Lock()
+		h.srv.samples -= MaxSamples
+		h.srv.mu.Unlock()
 		if err := h.srv.Close(); err != nil {
 			t.Error(err)
+		}
+		if h.srv.samples != 0 {
+			t.Errorf("%d samples are left", h.srv.samples)
 		}
 		if _, err := h.srv.Load(t.Context(), Request{Name: name, Files: path}); !errors.Is(err, ErrStopping) {
 			t.Error(err)

@@ -149,6 +149,9 @@ func (f *File) Tracks() []*media.Track {
 	return tracks
 }
 
+// Samples returns how many samples the index has, of tracks that are not read, too.
+func (f *File) Samples() int { return f.total }
+
 // Duration returns the end of the last frame, which is taken to last as long as the one before.
 func (f *File) Duration() time.Duration {
 	var d time.Duration
