@@ -349,3 +349,37 @@ func TestVODSeek(t *testing.T) {
 		}
 	}
 }
+
+// TestRecordedThenPlayed: the url of on_record_mp4 is what players ask for, and several recordings of a day are one time line.
+func TestRecordedThenPlayed(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	s, r := serve(t, "protocol.mp4_save_path", root, "protocol.enable_mp4", "1", "record.sampleMS", "100")
+	var files []string
+	for i := range 2 {
+		p := publish(t, s.rtmpURL("cam"))
+		p.must(t, p.send(2*len(p.clip.media)))
+		p.unpublish(t)
+		found := r.await("the recording", i+1, func(p *post) bool { return p.accepted && p.hook == event.OnRecordMP4 })
+		files = append(files, found[i].json["file_path"].(string))
+		if i > 0 {
+			continue
+		}
+		url, _ := found[0].json["url"].(string)
+		want := len(probe(t, files[0]).times()["video"])
+		player := probe(t, "rtmp://"+s.rtmp+"/"+url)
+		if got := len(player.packets()["video"]); got != want || want < 75 {
+			t.Errorf("%s: %d pictures of %d", url, got, want)
+		}
+	}
+	a := s.call("loadMP4File", ofStream("day", "file_path", filepath.Dir(files[0]), "speed", "4")...)
+	var data struct {
+		Duration int `json:"duration_ms"`
+	}
+	if err := json.Unmarshal(a.Data, &data); err != nil || a.Code != 0 || data.Duration < 5900 || data.Duration > 6500 {
+		t.Errorf("%+v %s %v", a, a.Data, err)
+	}
+	r.accept(event.OnPublicationEnded, "day")
+	s.stop()
+	r.expectClosed()
+}
