@@ -1,6 +1,8 @@
 package receiver
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,6 +24,13 @@ type Key struct {
 	Stream string
 	// Replay is the id of a replay, "" for live events. The marks of a replay are of no use when it is over.
 	Replay string
+}
+
+// Digest returns 64 hexadecimal digits that name k in a [Store]: no other key has the same. Databases differ in the lengths,
+// the case and the bytes that they take in a key.
+func (k Key) Digest() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s%s%s", len(k.Source), len(k.Stream), k.Source, k.Stream, k.Replay)) // lengths keep parts apart
+	return hex.EncodeToString(sum[:])
 }
 
 // Range is a run of seqs, both ends included.

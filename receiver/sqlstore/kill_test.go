@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -30,8 +31,8 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if file := os.Getenv("SQLSTORE_TEST_FILE"); file != "" {
-		if err := child(file); err != nil {
+	if text := os.Getenv("SQLSTORE_TEST_DATABASE"); text != "" {
+		if err := child(text); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -62,17 +63,21 @@ func (k *killer) Update(ctx context.Context, key receiver.Key, f func(context.Co
 }
 
 // child is a receiver in a process of its own. It dies at the step that its environment says, at the third event.
-func child(file string) error {
+func child(text string) error {
 	ctx := context.Background()
+	var d database
+	if err := json.Unmarshal([]byte(text), &d); err != nil {
+		return err
+	}
 	step, err := strconv.Atoi(os.Getenv("SQLSTORE_TEST_STEP"))
 	if err != nil {
 		return err
 	}
-	db, err := sql.Open("sqlite", dsn(file))
+	db, err := sql.Open(d.Driver, d.DSN)
 	if err != nil {
 		return err
 	}
-	store, err := sqlstore.New(ctx, db, sqlstore.SQLite)
+	store, err := sqlstore.New(ctx, db, d.Dialect)
 	if err != nil {
 		return err
 	}
@@ -84,7 +89,7 @@ func child(file string) error {
 		if now && step == beforeEffect {
 			die()
 		}
-		if _, err := sqlstore.Tx(ctx).ExecContext(ctx, `INSERT INTO effects (name) VALUES (?)`, strconv.FormatUint(e.Seq, 10)); err != nil {
+		if _, err := sqlstore.Tx(ctx).ExecContext(ctx, d.insert(), strconv.FormatUint(e.Seq, 10)); err != nil {
 			return err
 		}
 		if now && step == afterEffect {
@@ -110,14 +115,18 @@ type process struct {
 	addr string
 }
 
-func start(t *testing.T, file string, step int) *process {
+func start(t *testing.T, d database, step int) *process {
 	t.Helper()
+	text, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), self)
-	cmd.Env = append(os.Environ(), "SQLSTORE_TEST_FILE="+file, "SQLSTORE_TEST_STEP="+strconv.Itoa(step))
+	cmd.Env = append(os.Environ(), "SQLSTORE_TEST_DATABASE="+string(text), "SQLSTORE_TEST_STEP="+strconv.Itoa(step))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -151,13 +160,14 @@ func (p *process) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_, _ = io.Copy(w, resp.Body)
 }
 
-// TestKill kills the receiver before the effect, between effect and commit, and between commit and answer, over and
+func TestKill(t *testing.T) { testKill(t, sqliteFile(filepath.Join(t.TempDir(), "test.db"))) }
+
+// testKill kills the receiver before the effect, between effect and commit, and between commit and answer, over and
 // over. The sender tries again until it gets an answer: each effect is in the database once, in order.
-func TestKill(t *testing.T) {
+func testKill(t *testing.T, d database) {
 	const events, lives = 40, 12
-	file := filepath.Join(t.TempDir(), "test.db")
-	h := openFile(t, file)
-	p := start(t, file, 1)
+	h := harness(t, d, nil)
+	p := start(t, d, 1)
 	defer func() {
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
@@ -180,7 +190,7 @@ func TestKill(t *testing.T) {
 			if kills >= lives {
 				step = 0 // it lives on
 			}
-			p = start(t, file, step)
+			p = start(t, d, step)
 		}
 	}
 	got, err := h.Effects()

@@ -1,0 +1,210 @@
+// Package redisstore keeps the marks of a receiver in Redis, in the transaction (MULTI/EXEC) in which the commands run that
+// the handler hands over with [OnCommit]. So both are there or none is, whenever the receiver dies. What Redis itself loses
+// when it dies is a matter of its configuration: with "appendonly yes" and "appendfsync always", nothing that was answered.
+//
+// Several processes may share a Redis. A stream belongs to one of them while it is being handled: a key with a lease says to
+// which. The lease is renewed while the handler runs; should it be lost all the same (the process stood still), the commit
+// fails, so that two never both commit.
+//
+// With a cluster all keys that a transaction touches must be on one node: choose a prefix with a hash tag, as "{billing}:",
+// and give the handler's keys the same tag.
+package redisstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hookline/hookline/receiver"
+)
+
+// Config of a [Store].
+type Config struct {
+	// Prefix begins its keys: Prefix + "mark:" + digest has the text of a mark, Prefix + "lock:" + digest says who updates it.
+	// Default "hookline:".
+	Prefix string
+	// Lease is how long a stream is kept for a process that has died, at most. Default 10 s.
+	Lease time.Duration
+}
+
+// ErrLeaseLost says that the stream was given to another process while the handler ran. Nothing was committed.
+var ErrLeaseLost = errors.New("redisstore: the lease of the stream was lost")
+
+// Store implements [receiver.Store].
+type Store struct {
+	db  redis.UniversalClient
+	cfg Config
+
+	renew, unlock *redis.Script
+}
+
+// New returns a store in db, which stays the caller's to close.
+func New(db redis.UniversalClient, cfg Config) *Store {
+	if cfg.Prefix == "" {
+		cfg.Prefix = "hookline:"
+	}
+	if cfg.Lease <= 0 {
+		cfg.Lease = 10 * time.Second
+	}
+	return &Store{
+		db: db, cfg: cfg,
+		renew:  redis.NewScript(`if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("pexpire", KEYS[1], ARGV[2]) end return 0`),
+		unlock: redis.NewScript(`if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("del", KEYS[1]) end return 0`),
+	}
+}
+
+type effectsKey struct{}
+
+// effects is what a handler has handed over.
+type effects struct{ list []func(redis.Pipeliner) }
+
+// OnCommit has f add commands to the transaction that writes the mark, after those that were handed over before. Redis does not
+// roll back: a command that fails by itself, of a wrong type for instance, fails alone, and the mark is written. It panics when ctx
+// is not that of a handler of a sequenced event.
+func OnCommit(ctx context.Context, f func(tx redis.Pipeliner)) {
+	e, ok := ctx.Value(effectsKey{}).(*effects)
+	if !ok {
+		panic("redisstore: no update in this context")
+	}
+	e.list = append(e.list, f)
+}
+
+// Update implements [receiver.Store]:
+//
+//  1. take the lock of the key, waiting for whoever has it;
+//  2. read the mark;
+//  3. call f, and renew the lease meanwhile;
+//  4. in one transaction, if the lock is still ours: what f has handed over, the mark, and the end of the lock.
+func (s *Store) Update(ctx context.Context, k receiver.Key, f func(context.Context, receiver.Mark) (receiver.Mark, error)) (err error) {
+	id := k.Digest()
+	l, err := s.lock(ctx, s.cfg.Prefix+"lock:"+id)
+	if err != nil {
+		return err
+	}
+	defer l.release()
+	markKey := s.cfg.Prefix + "mark:" + id
+	old, err := s.db.Get(ctx, markKey).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("redisstore: %w", err)
+	}
+	m, err := receiver.ParseMark(old)
+	if err != nil {
+		return err
+	}
+	var e effects
+	next, err := f(context.WithValue(ctx, effectsKey{}, &e), m)
+	if err != nil {
+		return err
+	}
+	text := next.String()
+	if len(e.list) == 0 && (text == old || old == "" && next.Epoch == 0) {
+		return nil
+	}
+	err = l.commit(ctx, func(tx redis.Pipeliner) {
+		for _, f := range e.list {
+			f(tx)
+		}
+		tx.Set(ctx, markKey, text, 0)
+	})
+	if err != nil && !errors.Is(err, ErrLeaseLost) {
+		return fmt.Errorf("redisstore: %w", err)
+	}
+	return err
+}
+
+// held is a lock that is held.
+type held struct {
+	s          *Store
+	key, token string
+	gone       bool // the commit has removed it
+	stop       context.CancelFunc
+	renewing   sync.WaitGroup
+}
+
+// lock takes the lock. Who waits asks again after 1 to 50 ms: the other is about to end, as a rule.
+func (s *Store) lock(ctx context.Context, key string) (*held, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	l := &held{s: s, key: key, token: rand.Text()}
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		ok, err := s.db.SetNX(ctx, key, l.token, s.cfg.Lease).Result()
+		if err != nil {
+			l.release() // it may have been set
+			return nil, fmt.Errorf("redisstore: %w", err)
+		}
+		if ok {
+			break
+		}
+		t := time.NewTimer(pause/2 + mathrand.N(pause)) //nolint:gosec // so that those who wait do not ask in step
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, ctx.Err()
+		}
+	}
+	// The renewal ends with the update, not with ctx: a handler may go on for a moment after that.
+	live, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l.stop = stop
+	l.renewing.Go(func() { l.renew(live) })
+	return l, nil
+}
+
+// renew keeps the lease. What fails shows at the commit.
+func (l *held) renew(ctx context.Context) {
+	t := time.NewTicker(l.s.cfg.Lease / 3)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			_ = l.s.renew.Run(ctx, l.s.db, []string{l.key}, l.token, l.s.cfg.Lease.Milliseconds()).Err()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// commit runs what fill adds in one transaction with the end of the lock.
+func (l *held) commit(ctx context.Context, fill func(redis.Pipeliner)) error {
+	err := l.s.db.Watch(ctx, func(tx *redis.Tx) error {
+		owner, err := tx.Get(ctx, l.key).Result()
+		switch {
+		case errors.Is(err, redis.Nil) || err == nil && owner != l.token:
+			return ErrLeaseLost
+		case err != nil:
+			return err
+		}
+		_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			fill(p)
+			p.Del(ctx, l.key)
+			return nil
+		})
+		return err
+	}, l.key)
+	if errors.Is(err, redis.TxFailedErr) { // the lock changed after it was looked at: by its end only
+		err = ErrLeaseLost
+	}
+	l.gone = err == nil
+	return err
+}
+
+// release ends the lock if it is not gone yet. When that fails, the lease ends it.
+func (l *held) release() {
+	if l.stop != nil {
+		l.stop()
+		l.renewing.Wait()
+	}
+	if l.gone {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = l.s.unlock.Run(ctx, l.s.db, []string{l.key}, l.token).Err()
+}
