@@ -300,6 +300,21 @@ func TestBrowserHLS(t *testing.T) {
 	}
 }
 
+// TestBrowserFile: Chromium plays a recording from the address that its event names, from the middle on, on a page that comes
+// from elsewhere.
+func TestBrowserFile(t *testing.T) {
+	t.Parallel()
+	s, r := serve(t, "protocol.enable_mp4", "1")
+	file := encode(t, "in.flv", "12", picture(), tone(), h264(""), []string{"-c:a", "aac", "-ac", "1"})
+	push(t, file, s.rtmpURL("a")).output()
+	rec := r.accept(event.OnRecordMP4, "a").json
+	b := newBrowser(t, playerPage(t))
+	b.eval(fmt.Sprintf("startFile('file', %q, 5)", "http://"+s.http+"/"+rec["url"].(string)))
+	if v := b.awaitMoving(1)["file"]; v.Time < 5 || v.Time > 12 {
+		t.Errorf("%+v", v)
+	}
+}
+
 // TestBrowserLowLatency: hls.js takes the parts of Low-Latency HLS, and waits for its playlists, of which it gets updates; it is asked for once. Nothing
 // of it is there for the variant with TS.
 func TestBrowserLowLatency(t *testing.T) {
