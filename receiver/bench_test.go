@@ -2,6 +2,7 @@ package receiver_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -55,5 +56,45 @@ func BenchmarkEvent(b *testing.B) {
 	b.StopTimer()
 	if st := r.Stats(); st.Handled != uint64(b.N) {
 		b.Fatalf("%+v", st)
+	}
+}
+
+// BenchmarkZLMediaKit is what one hook of a plain ZLMediaKit costs with the memory store, without the network.
+func BenchmarkZLMediaKit(b *testing.B) {
+	r, err := receiver.New(quiet(), receiver.WithZLMediaKit(receiver.ZLMediaKit{}), receiver.OnPublish(
+		func(context.Context, *receiver.Event, *receiver.Publish) (receiver.PublishDecision, error) {
+			return receiver.AllowPublish(receiver.PublishOptions{}), nil
+		}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	z := receivertest.NewZLMediaKit(r)
+	reqs := make([]*http.Request, b.N)
+	for i := range reqs {
+		name := fmt.Sprintf("v/live/%d", i/5%100)
+		var h receivertest.Hook
+		switch i % 5 {
+		case 0:
+			h = z.Publish(name, "")
+		case 1, 2:
+			h = z.Changed(name, []string{"rtsp", "rtmp"}[i%5-1], true)
+		default:
+			h = z.Changed(name, []string{"rtsp", "rtmp"}[i%5-3], false)
+		}
+		q := z.Attempt(h)
+		reqs[i] = httptest.NewRequestWithContext(b.Context(), http.MethodPost, q.Path, bytes.NewReader(q.Body))
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for _, req := range reqs {
+		w := httptest.NewRecorder()
+		r.ServeHTTP(w, req)
+		if w.Code != http.StatusOK {
+			b.Fatal(w.Code)
+		}
+	}
+	b.StopTimer()
+	if err := r.Shutdown(context.Background()); err != nil {
+		b.Fatal(err)
 	}
 }

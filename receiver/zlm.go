@@ -54,7 +54,7 @@ type ZLMediaKit struct {
 	// up to three times, RetryDelay apart, and an event that fails in the end, or is in memory when the process dies, is lost.
 	AnswerAtOnce bool
 	// RetryDelay is hook.retry_delay, Timeout hook.timeoutSec and ContinuePush protocol.continue_push_ms of the sender; 0: the
-	// defaults, until an on_server_started says what they are.
+	// defaults, until an on_server_started says what they are. A negative ContinuePush: none.
 	RetryDelay, Timeout, ContinuePush time.Duration
 	// LifeParam is the name of a parameter in the publisher's URL whose value is new for each publication:
 	// "rtmp://host/live/a?life=1b4e28ba" with "life". Such publications have that value as their id, and nothing about them is inferred.
@@ -77,6 +77,8 @@ const (
 	maxLives    = 16   // of a stream
 	maxSessions = 8192 // of a source
 	maxAttempts = 256  // of a stream
+	maxSchemas  = 32   // of a publication
+	maxIdents   = 16   // publishers of a publication, which come back
 	plainSlots  = 4096 // requests in hand, unless WithLimits says otherwise
 	maxIndex    = 1 << 53
 	// settleSlack is added to what the sender's settings say about when the last retry is over: its timers run every 2 s.
@@ -153,6 +155,7 @@ func newZLM(r *Receiver, o ZLMediaKit) *zlm {
 	def(&o.RetryDelay, DefaultRetryDelay)
 	def(&o.Timeout, DefaultHookTimeout)
 	def(&o.ContinuePush, DefaultContinuePush)
+	o.ContinuePush = max(o.ContinuePush, 0)
 	if o.Waiting == 0 {
 		o.Waiting = DefaultWaiting
 	}

@@ -111,11 +111,12 @@ func (z *zlm) resolve(e *Event) {
 func (z *zlm) fill(e *Event) {
 	h := e.plain
 	f := &h.found
-	if f.id == 0 {
-		f.id = h.hash
-		if !h.first.IsZero() && (e.Type == event.OnServerStarted || e.Type == event.OnServerExited || e.Type == event.OnRTPServerTimeout ||
-			e.Type == event.OnSendRTPStopped) {
-			f.id ^= uint64(h.order)*0x9e3779b97f4a7c15 ^ uint64(h.inc.n) // the same words may be said again
+	switch e.Type {
+	case event.OnServerStarted, event.OnServerExited, event.OnRTPServerTimeout, event.OnSendRTPStopped:
+		f.id = hashOf(h.hash, h.inc.name, h.order) // the same may be said again
+	default:
+		if f.id == 0 {
+			f.id = h.hash
 		}
 	}
 	e.ID = "z" + strconv.FormatUint(f.id, 16)
@@ -213,7 +214,7 @@ func (st *zlmStream) match(h *hook, b *StreamChanged) (*life, Certainty) {
 		switch {
 		case ident != "" && has && (near(l.create, b.CreateStamp) || l.create == 0):
 			return l, Exact
-		case ident != "" && has && l.closing.IsZero() && b.CreateStamp > l.create && (o == nil || !o.reg || o.gone):
+		case ident != "" && has && l.closing.IsZero() && b.CreateStamp > l.create && switched(b.Schema) && !l.strong() && (o == nil || !o.reg || o.gone):
 			return l, Inferred // an output that was switched on later
 		}
 	}
@@ -331,19 +332,13 @@ func (z *zlm) report(e *Event) {
 		z.viewer(e, b)
 		return
 	}
-	e.Certainty = Exact
-	if c := h.source.sessions[b.ID]; c != nil && c.inc == h.inc {
-		if f.life = c.life; f.life != nil {
-			return
-		}
-	}
-	for i := len(h.stream.lives) - 1; i >= 0; i-- {
-		if l := h.stream.lives[i]; l.inc == h.inc && slices.Contains(l.idents, b.ID) {
-			f.life = l
-			return
-		}
-	}
 	c := h.source.sessions[b.ID]
+	if c != nil && c.inc != h.inc {
+		c = nil
+	}
+	if f.life, e.Certainty = h.publisher(b, c); f.life != nil {
+		return
+	}
 	if c == nil {
 		e.Certainty = Unknown
 		return
@@ -354,6 +349,37 @@ func (z *zlm) report(e *Event) {
 		return
 	}
 	f.life, f.fresh = z.adopted(h, c), true
+}
+
+// publisher returns the life whose publisher a report names.
+func (h *hook) publisher(b *FlowReport, c *session) (*life, Certainty) {
+	if c != nil && c.life != nil && !b.shared() {
+		return c.life, Exact
+	}
+	for i := len(h.stream.lives) - 1; i >= 0; i-- {
+		if l := h.stream.lives[i]; l.inc == h.inc && l.publishedBy(h, b) {
+			if b.shared() && !l.named {
+				return l, Inferred
+			}
+			return l, Exact
+		}
+	}
+	return nil, Exact
+}
+
+// shared says that the id is no session's: that of RTP is the stream's, so that each publication of the stream has it.
+func (b *FlowReport) shared() bool { return b.ID == b.Stream }
+
+// publishedBy says that a report is of a publisher of l. Where the id does not tell it, when the session began does.
+func (l *life) publishedBy(h *hook, b *FlowReport) bool {
+	if b.Player || !slices.Contains(l.idents, b.ID) {
+		return false
+	}
+	if !b.shared() {
+		return true
+	}
+	d := h.first.Add(-time.Duration(min(b.Duration, 1<<31)) * time.Second).Sub(l.born)
+	return d > -3*time.Second && (d < 3*time.Second || h.source.due(h.first, l.born.Add(time.Duration(min(b.Duration, 1<<31))*time.Second)))
 }
 
 // takesOver returns the life that a publisher resumed, which shows in that no register followed.

@@ -132,10 +132,9 @@ func (l *life) olderThan(o *life) bool {
 
 // registered: a schema of l has come.
 func (z *zlm) registered(l *life, h *hook, b *StreamChanged) {
-	o := l.outputs[b.Schema]
+	o := l.output(b.Schema)
 	if o == nil {
-		o = &output{}
-		l.outputs[b.Schema] = o
+		return
 	}
 	if !o.reg {
 		l.order = append(l.order, b.Schema)
@@ -158,9 +157,22 @@ func (z *zlm) registered(l *life, h *hook, b *StreamChanged) {
 	l.seen(h)
 }
 
+// output returns what is known of a schema; nil when there are more than any server has.
+func (l *life) output(schema string) *output {
+	o := l.outputs[schema]
+	if o == nil && len(l.outputs) < maxSchemas {
+		o = &output{}
+		l.outputs[schema] = o
+	}
+	return o
+}
+
 // join makes a session one of the publishers of l.
 func (z *zlm) join(l *life, ident string) {
 	if !slices.Contains(l.idents, ident) {
+		if len(l.idents) == maxIdents {
+			l.idents = slices.Delete(l.idents, 0, 1)
+		}
 		l.idents = append(l.idents, ident)
 		l.left = time.Time{} // another has taken over
 	}
@@ -177,10 +189,9 @@ func (l *life) seen(h *hook) {
 
 func (l *life) unregistered(e *Event, b *StreamChanged) {
 	h := e.plain
-	o := l.outputs[b.Schema]
+	o := l.output(b.Schema)
 	if o == nil {
-		o = &output{}
-		l.outputs[b.Schema] = o
+		return
 	}
 	o.gone, o.at, o.shaky = true, h.arrived, e.Certainty == Unknown
 	if l.gone.IsZero() {
@@ -231,17 +242,23 @@ func (z *zlm) reported(l *life, h *hook, b *FlowReport) {
 	}
 	l.pub.Publisher = b.IP
 	l.pub.Bytes += b.TotalBytes
-	z.join(l, b.ID)
 	at := h.first
-	if c := l.source.sessions[b.ID]; c != nil && c.inc == l.inc {
-		c.over = true
-		// A report that was lost at first comes when its retry is due; its duration says when the session ended.
-		if end := c.at.Add(time.Duration(min(b.Duration, 1<<31)) * time.Second); at.Sub(end) > 2*time.Second {
+	// A report that was lost at first comes when its retry is due; its duration says when the session ended.
+	late := func(began time.Time) {
+		if end := began.Add(time.Duration(min(b.Duration, 1<<31)) * time.Second); at.Sub(end) > 2*time.Second {
 			at = end.Add(time.Second / 2)
 		}
-		l.timed = true
 	}
-	if b.ID == l.idents[len(l.idents)-1] {
+	if c := l.source.sessions[b.ID]; b.shared() {
+		late(l.born)
+	} else {
+		if c != nil && c.inc == l.inc {
+			late(c.at)
+			c.over, l.timed = true, true
+		}
+		z.join(l, b.ID)
+	}
+	if n := len(l.idents); n > 0 && b.ID == l.idents[n-1] {
 		l.left = at
 	}
 }
@@ -408,11 +425,14 @@ func (z *zlm) conclude(l *life) {
 	z.show(l, nil, true)
 }
 
-// strong says that what unregistered can't be an output that was switched off: only HLS, TS and fMP4 can be.
+// switched says that the API can switch a schema on and off while the stream lives.
+func switched(schema string) bool { return schema != "rtsp" && schema != "rtmp" }
+
+// strong says that what unregistered can't be an output that was switched off.
 func (l *life) strong() bool {
 	n := 0
 	for s, o := range l.outputs {
-		if o.gone && (s == "rtsp" || s == "rtmp") {
+		if o.gone && !switched(s) {
 			return true
 		}
 		if o.gone {

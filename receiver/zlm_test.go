@@ -284,6 +284,43 @@ func TestZLMLife(t *testing.T) {
 	})
 }
 
+// TestZLMRTP: publications of GB28181 have the stream as their session; a report is of the one that it is long enough for.
+func TestZLMRTP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, z, _ := plain(t, receiver.ZLMediaKit{ContinuePush: -1}, receiver.OnFlowReport(
+			func(_ context.Context, e *receiver.Event, _ *receiver.FlowReport) error {
+				if e.Certainty != receiver.Inferred {
+					return fmt.Errorf("%s", e.Certainty)
+				}
+				return nil
+			}))
+		rtp := func(h receivertest.Hook) receivertest.Hook {
+			if sock, ok := h.Body["originSock"].(map[string]any); ok {
+				sock["identifier"] = "a"
+			} else if h.Body["id"] != nil {
+				h.Body["id"] = "a"
+			}
+			return h
+		}
+		ok(t, z.Send(rtp(z.Publish(one, ""))), z.Send(rtp(z.Changed(one, "rtsp", true))), z.Send(rtp(z.Changed(one, "ts", true))))
+		first, _ := r.Stream("zlm", one)
+		time.Sleep(20 * time.Second)
+		report := rtp(z.Report(one)) // its first attempt is lost, and so are both of the unregister of ts
+		ok(t, z.Send(z.Changed(one, "rtsp", false)))
+		time.Sleep(2 * time.Second)
+		ok(t, z.Send(rtp(z.Publish(one, ""))), z.Send(rtp(z.Changed(one, "rtsp", true))))
+		time.Sleep(time.Second)
+		ok(t, z.Send(report))
+		if p, _ := r.Publication("zlm", first.ID); p.Bytes != 1000 || p.State != receiver.Ended || p.Reason != receiver.ReasonInferred || p.EndCertainty != receiver.Inferred {
+			t.Errorf("%+v", p)
+		}
+		if live := r.Live(); len(live) != 1 || live[0].ID == first.ID || live[0].Bytes != 0 {
+			t.Errorf("%+v", live)
+		}
+		shutdown(t, r)
+	})
+}
+
 func TestZLMAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, z, j := plain(t, receiver.ZLMediaKit{AnswerAtOnce: true}, receiver.OnRecordMP4(func(ctx context.Context, _ *receiver.Event, _ *receiver.Record) error {

@@ -8,10 +8,8 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 	"testing"
@@ -23,197 +21,6 @@ import (
 )
 
 var traces = flag.String("traces", "testdata/traces", "directory of the traces of TestTraces")
-
-// truth is one publisher process.
-type truth struct {
-	Stream string `json:"stream"`
-	Start  int64  `json:"start_ns"`
-	End    int64  `json:"end_ns"`
-	Err    string `json:"err"`
-}
-
-// trace is a recording with its truth.
-type trace struct {
-	name   string
-	hooks  []receivertest.Request
-	lives  map[string][]*truth // of each stream, in order
-	missed []missed
-}
-
-type missed struct {
-	FailedAt string          `json:"failed_at"`
-	Path     string          `json:"path"`
-	Body     json.RawMessage `json:"body"`
-	at       int64
-}
-
-func readLines[T any](t *testing.T, name string) []T {
-	t.Helper()
-	f, err := os.Open(name)
-	if errors.Is(err, os.ErrNotExist) && strings.Contains(name, "missed") {
-		return nil
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	lines, err := receivertest.ReadLines[T](f)
-	if err != nil {
-		t.Fatal(name, err)
-	}
-	return lines
-}
-
-func readTraces(t *testing.T) []*trace {
-	t.Helper()
-	names, err := filepath.Glob(filepath.Join(*traces, "*.hooks.jsonl.gz"))
-	if err != nil || len(names) == 0 {
-		t.Fatalf("no traces in %s: %v", *traces, err)
-	}
-	var out []*trace
-	for _, n := range names {
-		base := strings.TrimSuffix(n, ".hooks.jsonl.gz")
-		tr := &trace{name: filepath.Base(base), hooks: readLines[receivertest.Request](t, n), lives: map[string][]*truth{}}
-		slices.SortStableFunc(tr.hooks, func(a, b receivertest.Request) int { return cmp.Compare(a.At, b.At) })
-		for _, l := range readLines[truth](t, base+".lives.jsonl.gz") {
-			tr.lives[l.Stream] = append(tr.lives[l.Stream], &l)
-		}
-		for _, l := range tr.lives {
-			sort.Slice(l, func(i, j int) bool { return l[i].Start < l[j].Start })
-		}
-		tr.missed = readLines[missed](t, base+".missed.jsonl.gz")
-		for i := range tr.missed {
-			at, err := time.Parse("2006-01-02 15:04:05.999999999", tr.missed[i].FailedAt)
-			if err != nil {
-				t.Fatal(err)
-			}
-			tr.missed[i].at = at.UnixNano()
-		}
-		out = append(out, tr)
-	}
-	return out
-}
-
-// fields are the members of hooks that the truth is found by.
-type fields struct {
-	Stream   string                       `json:"stream"`
-	Schema   string                       `json:"schema"`
-	Regist   *bool                        `json:"regist"`
-	ID       string                       `json:"id"`
-	Create   int64                        `json:"createStamp"`
-	Sock     *struct{ Identifier string } `json:"originSock"`
-	Player   bool                         `json:"player"`
-	TimeLen  float64                      `json:"time_len"`
-	FileName string                       `json:"file_name"`
-	Index    int64                        `json:"hook_index"`
-}
-
-// fact is an event with its attempts, and the life that it is really about.
-type fact struct {
-	typ   string
-	f     fields
-	t0    int64 // first attempt, Unix ns
-	life  *truth
-	seen  bool // an attempt arrived that was answered with 200
-	tries int
-	last  int64
-}
-
-// facts groups attempts into events, by what only the truth knows: which were answered with a failure, and which were missed.
-func (tr *trace) facts(t *testing.T) (list []*fact, of map[string]*fact) {
-	t.Helper()
-	type attempt struct {
-		at     int64
-		path   string
-		status int
-		body   json.RawMessage
-		missed bool
-	}
-	var all []attempt
-	for _, h := range tr.hooks {
-		all = append(all, attempt{h.At, h.Path, h.Status, h.Body, false})
-	}
-	for _, m := range tr.missed {
-		all = append(all, attempt{m.at, m.Path, 0, m.Body, true})
-	}
-	sort.SliceStable(all, func(i, j int) bool { return all[i].at < all[j].at })
-	open := map[string]*fact{} // failed and not retried yet, by content
-	of = map[string]*fact{}
-	for _, a := range all {
-		var m map[string]any
-		if err := json.Unmarshal(a.body, &m); err != nil {
-			t.Fatal(err)
-		}
-		key := fmt.Sprintf("%s %v", filepath.Base(a.path), m["hook_index"])
-		delete(m, "hook_index")
-		b, _ := json.Marshal(m)
-		content := filepath.Base(a.path) + string(b)
-		e := open[content]
-		if e == nil {
-			e = &fact{typ: filepath.Base(a.path), t0: a.at}
-			if err := json.Unmarshal(a.body, &e.f); err != nil {
-				t.Fatal(err)
-			}
-			list = append(list, e)
-		}
-		e.tries++
-		e.last = a.at
-		delete(open, content)
-		if a.status != 200 && e.tries < 2 {
-			open[content] = e
-		}
-		e.seen = e.seen || a.status == 200
-		of[key] = e
-	}
-	tr.assign(list)
-	return list, of
-}
-
-// assign finds the life of each fact.
-func (tr *trace) assign(list []*fact) {
-	sessions, stamps := map[string]*truth{}, map[string]*truth{}
-	at := func(stream string, ns int64) *truth {
-		var best *truth
-		for _, l := range tr.lives[stream] {
-			if l.Start <= ns {
-				best = l
-			}
-		}
-		return best
-	}
-	for _, e := range list {
-		if e.typ == "on_publish" {
-			e.life = at(e.f.Stream, e.t0)
-			sessions[e.f.ID] = e.life
-		}
-	}
-	for _, e := range list {
-		switch {
-		case e.f.Sock != nil:
-			e.life = sessions[e.f.Sock.Identifier]
-			stamps[fmt.Sprint(e.f.Stream, e.f.Create)] = e.life
-		case e.typ == "on_flow_report":
-			e.life = sessions[e.f.ID]
-		}
-	}
-	for _, e := range list {
-		switch {
-		case e.life != nil || e.f.Stream == "":
-		case e.f.Regist != nil && *e.f.Regist:
-			e.life = stamps[fmt.Sprint(e.f.Stream, e.f.Create)]
-		case e.f.Regist != nil: // raised when the process ended
-			for _, l := range tr.lives[e.f.Stream] {
-				if d := e.t0 - l.End; e.life == nil || abs(d) < abs(e.t0-e.life.End) {
-					e.life = l
-				}
-			}
-		default:
-			e.life = at(e.f.Stream, e.t0-int64(e.f.TimeLen*5e8))
-		}
-	}
-}
-
-func abs(n int64) int64 { return max(n, -n) }
 
 // outcome is what the kit made of an event.
 type outcome struct {
@@ -267,7 +74,8 @@ func replayTrace(t *testing.T, hooks []receivertest.Request, faithful bool) *rep
 				}
 				mu.Lock()
 				defer mu.Unlock()
-				key := fmt.Sprintf("%s %d", e.Type, f.Index)
+				q, _ := receivertest.Recorded(ctx)
+				key := keyOf(q.Path, f.Index)
 				o := p.seen[key]
 				if o == nil {
 					o = &outcome{}
@@ -526,7 +334,7 @@ func TestTracesPerturbed(t *testing.T) {
 							t.Fatal(err)
 						}
 						if h.Status == 200 {
-							arrived[of[fmt.Sprintf("%s %d", filepath.Base(h.Path), f.Index)]] = true
+							arrived[of[keyOf(h.Path, f.Index)]] = true
 						}
 					}
 					for _, e := range list {
@@ -537,6 +345,71 @@ func TestTracesPerturbed(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestTracesRestart: the process of one recording is killed and that of another begins, whether that is told or not.
+func TestTracesRestart(t *testing.T) {
+	all := readTraces(t)
+	for i, before := range all {
+		after := all[(i+1)%len(all)]
+		if testing.Short() && i > 0 {
+			continue
+		}
+		for _, told := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s-%s/told=%t", before.name, after.name, told), func(t *testing.T) {
+				tr := restarted(before, after, 30*time.Second, told)
+				list, of := tr.facts(t)
+				p := replayTrace(t, tr.hooks, true)
+				s := tr.judge(t, p, list, of, true)
+				s.check(t, 0)
+				if n := p.stats.Restarts; n != 1 {
+					t.Errorf("%d restarts", n)
+				}
+			})
+		}
+	}
+}
+
+// restarted makes one trace of two: the first is cut, the second follows.
+func restarted(before, after *trace, at time.Duration, told bool) *trace {
+	out := &trace{lives: map[string][]*truth{}}
+	cut := before.hooks[0].At + int64(at)
+	gap := cut + int64(2*time.Second) - after.hooks[0].At
+	for _, h := range before.hooks {
+		if h.At < cut {
+			h.Path = "/1/" + filepath.Base(h.Path)
+			out.hooks = append(out.hooks, h)
+		}
+	}
+	for _, h := range after.hooks {
+		if told || !strings.HasSuffix(h.Path, "on_server_started") {
+			h.At, h.Path = h.At+gap, "/2/"+filepath.Base(h.Path)
+			out.hooks = append(out.hooks, h)
+		}
+	}
+	for _, m := range before.missed {
+		if m.at < cut {
+			m.Path = "/1/" + filepath.Base(m.Path)
+			out.missed = append(out.missed, m)
+		}
+	}
+	for _, m := range after.missed {
+		m.at, m.Path = m.at+gap, "/2/"+filepath.Base(m.Path)
+		out.missed = append(out.missed, m)
+	}
+	for _, list := range before.lives {
+		for _, l := range list {
+			if l.Start < cut {
+				out.lives[l.Stream] = append(out.lives[l.Stream], &truth{Stream: l.Stream, Start: l.Start, End: min(l.End, cut)})
+			}
+		}
+	}
+	for _, list := range after.lives {
+		for _, l := range list {
+			out.lives[l.Stream] = append(out.lives[l.Stream], &truth{Stream: l.Stream, Start: l.Start + gap, End: l.End + gap})
+		}
+	}
+	return out
 }
 
 // perturbation is what is done to a recording.

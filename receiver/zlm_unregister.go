@@ -171,7 +171,7 @@ func (z *zlm) leaving(h *hook, l *life) bool {
 		if w.waits == nil || w.typ != event.OnFlowReport || !h.close(w.at) {
 			continue
 		}
-		if b, err := decoded[FlowReport](w.waits); err == nil && !b.Player && slices.Contains(l.idents, b.ID) {
+		if b, err := decoded[FlowReport](w.waits); err == nil && l.publishedBy(w.waits.plain, b) {
 			return true
 		}
 	}
@@ -232,7 +232,7 @@ func (z *zlm) doubtful(e *Event) bool {
 func (z *zlm) unregister(e *Event, b *StreamChanged) {
 	h := e.plain
 	f := &h.found
-	if p := h.prior; p != nil && p.done && p.index == h.index && h.index >= 0 {
+	if p := h.prior; p != nil && p.done && p.index == h.index && p.inc == h.inc && h.index >= 0 {
 		f.duplicate = true // the same request
 		return
 	}
@@ -304,7 +304,7 @@ func (st *zlmStream) shaky(h *hook, b *StreamChanged) bool {
 func unregisterID(h *hook, schema string) uint64 {
 	l := h.found.life
 	if l == nil {
-		return h.hash ^ uint64(h.order+1)*0x9e3779b97f4a7c15
+		return hashOf(h.hash, h.inc.name, h.order)
 	}
 	var create uint64
 	if o := l.outputs[schema]; o != nil {

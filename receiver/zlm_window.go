@@ -354,7 +354,7 @@ func (st *zlmStream) prior(h *hook, typ event.Type, s *zlmSource) *attempt {
 		if a.hash != h.hash || a.typ != typ {
 			continue
 		}
-		same := a.index == h.index && typ != event.OnServerStarted
+		same := a.index == h.index && a.inc == s.inc && typ != event.OnServerStarted
 		repeated := same || a.repeated(h, s)
 		switch {
 		case same:
