@@ -60,7 +60,7 @@ func outputs() []output {
 		{"mp4_file", none, (*cell).recordedMP4},
 		{"hls_files", none, func(c *cell) { c.recordedHLS("vod.m3u8", true) }},
 		{"fmp4_files", none, func(c *cell) { c.recordedHLS("vod.fmp4.m3u8", false) }},
-		{"gst_rtsp", one, (*cell).gstreamer},
+		{"gst_rtsp", one, func(c *cell) { c.gstreamer("protocols=tcp") }},
 	}
 }
 
@@ -240,7 +240,11 @@ func (c *cell) overHTTP(url string, ts bool) {
 }
 
 func (c *cell) overHLS(list string, ts bool) {
-	c.both(ts && c.src.audio == "g711", address("-live_start_index", "0", c.s.hlsURL(c.stream, list)))
+	n := 0
+	c.both(ts && c.src.audio == "g711", func() (io.Reader, []string) {
+		n++ // two that have everything in common would be one viewer
+		return nil, []string{"-live_start_index", "0", "-i", c.s.hlsURL(fmt.Sprintf("%s?viewer=%d", c.stream, n), list)}
+	})
 }
 
 // expectFrames judges what our own client got of H.265.
@@ -297,10 +301,10 @@ func (c *cell) recordedHLS(list string, ts bool) {
 	c.expect(got, ts && c.src.audio == "g711")
 }
 
-// gstreamer plays RTSP over TCP with GStreamer, and counts pictures and samples of sound.
-func (c *cell) gstreamer() {
+// gstreamer plays RTSP with GStreamer, and counts pictures and samples of sound.
+func (c *cell) gstreamer(properties ...string) {
 	dir := c.TempDir()
-	args := []string{"-q", "rtspsrc", "location=" + c.s.rtspURL(c.stream), "protocols=tcp", "tcp-timeout=120000000", "latency=200", "name=s"}
+	args := append([]string{"-q", "rtspsrc", "location=" + c.s.rtspURL(c.stream), "tcp-timeout=120000000", "latency=200", "name=s"}, properties...)
 	file := map[string]string{"video": filepath.Join(dir, "video"), "audio": filepath.Join(dir, "audio")}
 	depay := map[string]string{
 		"h264": "application/x-rtp,media=video ! rtph264depay ! h264parse ! avdec_h264",

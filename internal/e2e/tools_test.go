@@ -54,6 +54,7 @@ func startTool(t *testing.T, cmd *exec.Cmd) *tool {
 		c.cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	c.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	c.cmd.WaitDelay = 5 * time.Second // its input may have more, or stand still
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
