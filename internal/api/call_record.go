@@ -23,10 +23,10 @@ type Records interface {
 	StopRecord(name fact.Stream, kind string) (over <-chan struct{}, err error)
 	// Recording says whether one goes on. Errors: stream.ErrNotFound.
 	Recording(name fact.Stream, kind string) (bool, error)
-	// StartClip records what is cached since the newest key frame and forward of what follows, and returns the path of the
-	// file, which may be given relative to RecordFolder. report raises on_record_mp4 for it. Errors: stream.ErrNotFound,
-	// others.
-	StartClip(name fact.Stream, path string, forward time.Duration, report bool) (string, error)
+	// StartClip records what is cached of the time back, from a key frame on, and forward of what follows, and returns the
+	// path of the file, which may be given relative to RecordFolder. report raises on_record_mp4 for it. Errors:
+	// stream.ErrNotFound, others.
+	StartClip(name fact.Stream, path string, back, forward time.Duration, report bool) (string, error)
 	// RecordFolder is the directory of a stream's MP4 files.
 	RecordFolder(name fact.Stream, root string) (string, error)
 }
@@ -101,7 +101,7 @@ func stopRecord(c *call) (any, error) {
 // maxClip bounds the times of a clip, in ms: a day.
 const maxClip = 24 * 60 * 60 * 1000
 
-// startRecordTask records a clip: from the newest key frame on, however long ago that is, for forward_ms.
+// startRecordTask records a clip: at least back_ms, from a key frame on, as far as that is cached, and forward_ms.
 func startRecordTask(c *call) (any, error) {
 	back, forward := c.integer("back_ms"), c.integer("forward_ms")
 	if back < 0 || forward < 0 || back > maxClip || forward > maxClip {
@@ -111,7 +111,8 @@ func startRecordTask(c *call) (any, error) {
 	if _, ok := c.api.deps.Hub.Get(c.target()); !ok || !pathLike(name) {
 		return nil, errNoStream()
 	}
-	path, err := c.api.deps.Records.StartClip(name, c.text("path"), time.Duration(forward)*time.Millisecond, c.flag("report"))
+	path, err := c.api.deps.Records.StartClip(name, c.text("path"),
+		time.Duration(back)*time.Millisecond, time.Duration(forward)*time.Millisecond, c.flag("report"))
 	if err != nil {
 		return nil, recordError(err)
 	}

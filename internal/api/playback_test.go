@@ -63,8 +63,8 @@ type fakeRecords struct {
 	err  error
 }
 
-func (r *fakeRecords) StartClip(name fact.Stream, path string, forward time.Duration, report bool) (string, error) {
-	r.told = fmt.Sprint(name.Key(), " ", path, " ", forward, " ", report)
+func (r *fakeRecords) StartClip(name fact.Stream, path string, back, forward time.Duration, report bool) (string, error) {
+	r.told = fmt.Sprint(name.Key(), " ", path, " ", back, " ", forward, " ", report)
 	return "/records/" + path, r.err
 }
 
@@ -117,7 +117,7 @@ func TestPlaybackCalls(t *testing.T) {
 		}
 	}
 	_, m := w.get("/index/api/startRecordTask" + tuple("live", "path", "a/x.mp4", "back_ms", "500", "forward_ms", "2500"))
-	if m["code"] != 0.0 || m["data"].(map[string]any)["path"] != "/records/a/x.mp4" || r.told != "__defaultVhost__/a/live a/x.mp4 2.5s false" {
+	if m["code"] != 0.0 || m["data"].(map[string]any)["path"] != "/records/a/x.mp4" || r.told != "__defaultVhost__/a/live a/x.mp4 500ms 2.5s false" {
 		t.Error(m, r.told)
 	}
 	r.err = errors.New("no room")

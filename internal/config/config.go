@@ -165,6 +165,7 @@ type Record struct {
 	Tick       time.Duration // of playback; 500 ms
 	FileBuffer int           // of playback, bytes; 65536
 	Repeat     bool          // playback; 0
+	GOPs       int           // rtp_proxy.gop_cache: kept for clips; 1
 }
 
 // RTP is [rtp].

@@ -18,11 +18,10 @@ func rtpProxyKeys() []Key {
 		payloadType("h265_pt", "99", "H.265"),
 		payloadType("ps_pt", "96", "PS"),
 		payloadType("opus_pt", "100", "Opus"),
-		intKey("rtp_proxy.gop_cache", "1", 0, 1000, New, "GOPs kept for startSendRtp and startRecordTask", nil),
 		durationKey("rtp_proxy.rtp_g711_dur_ms", "100", time.Millisecond, 1, 10000, New, "length of a G.711 packet", nil),
 		intKey("rtp_proxy.udp_recv_socket_buffer", "4194304", 0, maxBuffer, New, "receive buffer, bytes", nil),
 		boolKey("rtp_proxy.merge_frame", "1", New, "merge frames of one time stamp", nil),
-	), ports)
+	), ports, intKey("rtp_proxy.gop_cache", "1", 0, 1000, Now, "GOPs kept for startRecordTask", func(c *Config) *int { return &c.Record.GOPs }))
 }
 
 func rtcKeys() []Key {

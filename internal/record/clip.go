@@ -22,7 +22,7 @@ const clipGrace = 10 * time.Second
 // ErrClipPath: there can't be a clip of that name.
 var ErrClipPath = errors.New("record: bad path of a clip")
 
-// Clip is one file of a live stream: what the hub has since the newest key frame, and what follows.
+// Clip is one file of a live stream: what the hub has of it (see stream.Hub.RecordExtra), and what follows.
 type Clip struct {
 	// Path is absolute; see ClipPath. A file that is there is replaced when the clip is complete.
 	Path string

@@ -13,7 +13,7 @@ import (
 )
 
 // clip begins one, by the path that a call names.
-func (s *studio) clip(path string, forward time.Duration, report bool) (string, error) {
+func (s *studio) clip(path string, back, forward time.Duration, report bool) (string, error) {
 	s.t.Helper()
 	o, err := s.hub.Options(cam)
 	if err != nil {
@@ -23,7 +23,7 @@ func (s *studio) clip(path string, forward time.Duration, report bool) (string, 
 	if err != nil {
 		return "", err
 	}
-	return at, s.hub.RecordExtra(cam, s.rec.ClipFormat(Clip{Path: at, Forward: forward, Report: report}))
+	return at, s.hub.RecordExtra(cam, s.rec.ClipFormat(Clip{Path: at, Forward: forward, Report: report}), back)
 }
 
 // TestClip: a clip holds the group of pictures that was there and what follows for a while; it is listed at the end, and has a
@@ -34,7 +34,7 @@ func TestClip(t *testing.T) {
 	p := s.publish()
 	s.send(p, c, 0)
 	last := c.Frames[len(c.Frames)-1].DTS
-	file, err := s.clip("events/a.mp4", time.Second, false)
+	file, err := s.clip("events/a.mp4", 0, time.Second, false)
 	if err != nil || file != filepath.Join(s.root, "record/live/cam/events/a.mp4") {
 		t.Fatal(file, err)
 	}
@@ -42,7 +42,7 @@ func TestClip(t *testing.T) {
 	if err := os.WriteFile(abs, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if file, err := s.clip(abs, time.Hour, true); err != nil || file != abs {
+	if file, err := s.clip(abs, 0, time.Hour, true); err != nil || file != abs {
 		t.Fatal(file, err)
 	}
 	if i, _ := s.hub.Get(stream.Filter{}); !i.IsRecordingMP4 {
@@ -92,7 +92,7 @@ func TestClipEndsByItself(t *testing.T) {
 	s.w.opts.EnableMP4 = false
 	p := s.publish()
 	s.send(p, c, 0)
-	file, err := s.clip("a.mp4", 0, true)
+	file, err := s.clip("a.mp4", 0, 0, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,22 +112,72 @@ func TestClipEndsByItself(t *testing.T) {
 	}
 }
 
+// TestClipGoesBack: with more than one group of pictures in the cache a clip begins at least back ago, at a key frame.
+func TestClipGoesBack(t *testing.T) {
+	c := formattest.Named(t, "h264_aac_bframes")
+	s := newStudio(t, Config{})
+	s.w.opts.EnableMP4 = false
+	cfg := stream.DefaultConfig()
+	cfg.GOPs = 4
+	s.hub.Reconfigure(cfg)
+	p := s.publish()
+	for i := range 10 {
+		s.send(p, c, time.Duration(i)*2*time.Second)
+	}
+	var keys []time.Duration // before the end
+	last := c.Frames[len(c.Frames)-1].DTS
+	for i := range 10 {
+		for _, f := range c.Frames {
+			if f.Key {
+				keys = append(keys, time.Duration(9-i)*2*time.Second+last-f.DTS)
+			}
+		}
+	}
+	keys = keys[len(keys)-4:]
+	for back, want := range map[time.Duration]time.Duration{
+		0: keys[3], keys[3]: keys[3], keys[3] + time.Millisecond: keys[2], keys[1] - time.Millisecond: keys[1], time.Hour: keys[0],
+	} {
+		file, err := s.clip(filepath.Join(t.TempDir(), "a.mp4"), back, 0, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.send(p, c, 30*time.Second)
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			if _, err := os.Stat(file); err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("no clip")
+			}
+		}
+		got, err := lengthOf(file)
+		if err != nil || got < want || got > want+200*time.Millisecond {
+			t.Errorf("%v back: %v long, want about %v (%v)", back, got, want, err)
+		}
+		for i := range 10 { // the cache is full again
+			s.send(p, c, time.Duration(40+i*2)*time.Second)
+		}
+	}
+	p.Close(fact.EndUnpublish)
+	<-s.w.ended
+}
+
 // TestClipRefused: no path leads out of the directory, and no stream is recorded too often.
 func TestClipRefused(t *testing.T) {
 	s := newStudio(t, Config{})
-	if _, err := s.clip("a.mp4", 0, false); !errors.Is(err, stream.ErrNotFound) {
+	if _, err := s.clip("a.mp4", 0, 0, false); !errors.Is(err, stream.ErrNotFound) {
 		t.Error(err)
 	}
 	p := s.publish()
 	s.send(p, formattest.Named(t, "h264_aac_bframes"), 0)
 	for _, bad := range []string{"", "../a.mp4", "x/../../a.mp4", "dir/", ".a.mp4", "..", "a\x00.mp4", s.root} {
-		if at, err := s.clip(bad, 0, false); !errors.Is(err, ErrClipPath) {
+		if at, err := s.clip(bad, 0, 0, false); !errors.Is(err, ErrClipPath) {
 			t.Errorf("%q: %s, %v", bad, at, err)
 		}
 	}
 	n := 0
 	for ; n < 100; n++ {
-		if _, err := s.clip(filepath.Join("many", string(rune('a'+n%26))+string(rune('a'+n/26))+".mp4"), time.Hour, false); err != nil {
+		if _, err := s.clip(filepath.Join("many", string(rune('a'+n%26))+string(rune('a'+n/26))+".mp4"), 0, time.Hour, false); err != nil {
 			if !errors.Is(err, stream.ErrTooMany) {
 				t.Error(err)
 			}
@@ -150,7 +200,7 @@ func TestClipRecovered(t *testing.T) {
 	s.send(p, c, 0)
 	var files []string
 	for _, report := range []bool{false, true} {
-		file, err := s.clip(filepath.Join(t.TempDir(), "a.mp4"), time.Hour, report)
+		file, err := s.clip(filepath.Join(t.TempDir(), "a.mp4"), 0, time.Hour, report)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -48,7 +48,7 @@ type records struct {
 }
 
 // StartClip implements api.Records.
-func (r records) StartClip(name fact.Stream, path string, forward time.Duration, report bool) (string, error) {
+func (r records) StartClip(name fact.Stream, path string, back, forward time.Duration, report bool) (string, error) {
 	o, err := r.Options(name)
 	if err != nil {
 		return "", err
@@ -57,7 +57,7 @@ func (r records) StartClip(name fact.Stream, path string, forward time.Duration,
 	if err != nil {
 		return "", err
 	}
-	return at, r.RecordExtra(name, r.rec.ClipFormat(record.Clip{Path: at, Forward: forward, Report: report}))
+	return at, r.RecordExtra(name, r.rec.ClipFormat(record.Clip{Path: at, Forward: forward, Report: report}), back)
 }
 
 // RecordFolder implements api.Records.

@@ -86,6 +86,7 @@ func hubConfig(c *config.Config) stream.Config {
 	h.UnreadyFrameCache = g.UnreadyFrameCache
 	l := c.Limits
 	h.GOPMaxBytes, h.GOPMaxDuration, h.MediaMaxBytes = int(l.GOPMaxBytes), l.GOPMax, int(l.MediaMaxBytes)
+	h.GOPs = c.Record.GOPs
 	h.ViewerLagBytes, h.ViewerLagDuration = int(l.ViewerLagBytes), l.ViewerLag
 	return h
 }

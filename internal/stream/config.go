@@ -29,6 +29,9 @@ type Config struct {
 	// new viewers wait for its end. Defaults 16 MiB and 30 s.
 	GOPMaxBytes    int
 	GOPMaxDuration time.Duration
+	// GOPs is how many groups of pictures are kept for clips, within GOPMaxBytes and GOPMaxDuration together
+	// (rtp_proxy.gop_cache). Default 1.
+	GOPs int
 	// MediaMaxBytes bounds the media that all streams hold together, in cached groups of pictures and for viewers that lag;
 	// 256 KiB for each cache and each format that is watched may come on top. Default 1 GiB.
 	MediaMaxBytes int
@@ -58,6 +61,7 @@ func DefaultConfig() Config {
 		WaitAudioData:     time.Second,
 		UnreadyFrameCache: 100,
 		GOPMaxBytes:       16 << 20,
+		GOPs:              1,
 		GOPMaxDuration:    30 * time.Second,
 		MediaMaxBytes:     1 << 30,
 		ViewerLagBytes:    8 << 20,

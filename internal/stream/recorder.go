@@ -167,6 +167,11 @@ func (r *recording) withdraw() {
 
 // startRecording begins one. The stream's lock is held and the publication is open.
 func (p *publication) startRecording(k *Recorder, root string, slice time.Duration) {
+	p.recordFrom(k, root, slice, p.gop.frames)
+}
+
+// recordFrom is startRecording with what was cached.
+func (p *publication) recordFrom(k *Recorder, root string, slice time.Duration, cached []*media.Frame) {
 	r := &recording{pub: p, kind: k, over: make(chan struct{})}
 	r.sink = k.Start(Job{
 		Publication: p.id, Stream: p.name, Params: p.first.Params, Options: p.opts, Program: p.program(),
@@ -178,8 +183,8 @@ func (p *publication) startRecording(k *Recorder, root string, slice time.Durati
 		p.counting++
 		p.readersChanged(p.idle.schema)
 	}
-	for i, f := range p.gop.frames {
-		r.sink.Write(f, i == 0)
+	for i, f := range cached {
+		r.sink.Write(f, i == 0 || f.Key)
 	}
 }
 
@@ -249,9 +254,9 @@ const maxExtra = 64
 // ErrTooMany: there are as many extra recordings of the stream as there may be.
 var ErrTooMany = errors.New("stream: too many recordings")
 
-// RecordExtra begins a recording beside those of SetRecorders: k is of one recording, and its name not that of another kind.
-// Errors: ErrNotFound, ErrTooMany.
-func (h *Hub) RecordExtra(name fact.Stream, k Recorder) error {
+// RecordExtra begins a recording beside those of SetRecorders: k is of one recording, and its name not that of another kind. It
+// gets what is cached from the newest key frame on that is at least back ago, or from the oldest. Errors: ErrNotFound, ErrTooMany.
+func (h *Hub) RecordExtra(name fact.Stream, k Recorder, back time.Duration) error {
 	return h.withLive(name, func(p *publication) error {
 		n := 0
 		for _, r := range p.recordings {
@@ -262,7 +267,7 @@ func (h *Hub) RecordExtra(name fact.Stream, k Recorder) error {
 		if n >= maxExtra {
 			return ErrTooMany
 		}
-		p.startRecording(&k, "", 0)
+		p.recordFrom(&k, "", 0, p.gop.since(p.clock.last-back))
 		return nil
 	})
 }
