@@ -584,25 +584,25 @@ func TestClockJumps(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.recv.raw = func(q webhook.Request) webhook.Reply {
+		r.answerRaw(func(q webhook.Request) webhook.Reply {
 			if err := v.Verify(q.Header, q.Body); err != nil {
 				t.Error(err)
 			}
 			return ok()
-		}
+		})
 		r.raise("c", 1)
 		time.Sleep(time.Minute)
-		r.recv.raw = func(webhook.Request) webhook.Reply { return status(503) }
+		r.answerRaw(func(webhook.Request) webhook.Reply { return status(503) })
 		// Now the clock is trusted: what fails, was read from the journal and is older than an hour by it is given up.
 		r.ages = nil
 		r.restart()
 		r.raise("d", 1)
-		r.recv.raw = func(q webhook.Request) webhook.Reply {
+		r.answerRaw(func(q webhook.Request) webhook.Reply {
 			if bodies(q.Body)[0].Event.Stream == key("d") && bodies(q.Body)[0].Event.Seq > 0 {
 				return status(503)
 			}
 			return ok()
-		}
+		})
 		for range 10 {
 			r.raise("e", 1)
 			time.Sleep(time.Minute)

@@ -135,6 +135,9 @@ func (r *receiver) do(f func()) {
 	f()
 }
 
+// answerRaw sets what answers instead of everything else.
+func (r *rig) answerRaw(f func(webhook.Request) webhook.Reply) { r.recv.do(func() { r.recv.raw = f }) }
+
 func (r *receiver) sent() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
