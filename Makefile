@@ -13,13 +13,13 @@ FUZZTOTAL    ?= 600
 SEEDS        ?= 10000
 SEED         ?= 1
 KILLS        ?= 100
-# Of the soak test.
+# Of the soak test and of the kit's loop.
 DURATION     ?= 10m
 # Arguments for run, demo and bench: make run ARGS="-c config.ini"
 ARGS         ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test matrix simulate kill-loop soak bench lint fmt fuzz tools test-deps clean
+.PHONY: help build run demo test matrix simulate kill-loop kit-loop soak bench lint fmt fuzz tools test-deps clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ simulate: ## SEEDS runs of the event plane in virtual time, from seed SEED on
 
 kill-loop: test-deps ## the real binary killed KILLS times under load
 	HOOKLINE_E2E_KILLS=$(KILLS) $(GO) test -count=1 -timeout 60m -v -run Kill ./internal/e2e
+
+kit-loop: test-deps ## server and receiver killed for DURATION: the receiver's tables in PostgreSQL equal the log
+	HOOKLINE_E2E_KIT=$(DURATION) $(GO) test -count=1 -timeout 3h -v -run 'TestKitLoop$$' ./internal/e2e
 
 soak: test-deps ## the real binary for DURATION under publishers and viewers that come and go: nothing grows, nobody starves
 	HOOKLINE_E2E_SOAK=$(DURATION) $(GO) test -count=1 -timeout 3h -v -run 'TestSoak$$' ./internal/e2e

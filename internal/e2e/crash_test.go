@@ -52,7 +52,7 @@ func TestKill(t *testing.T) {
 	state := stateDir(t)
 	cfg := quick().endpoint(r).with("server.state_dir", state, "protocol.continue_push_ms", "0", "delivery.drain_ms", "60000",
 		"hook.alive_interval", "0.5", "general.maxStreamWaitMS", "300")
-	load := newLoad(t)
+	load := newLoad(t, crashLoad, crashViewers, 0)
 	kills := killLoop(t, cfg, load)
 	load.stop()
 	calm.Store(true)
@@ -116,21 +116,25 @@ type done struct {
 	facts []ordercheck.Fact
 }
 
-func newLoad(t *testing.T) *load {
+// newLoad starts so many of them, who pause up to so long between publications.
+func newLoad(t *testing.T, publishers, viewers int, pause time.Duration) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{cancel: cancel}
 	c := theClip(t)
-	for range crashLoad {
+	for range publishers {
 		l.wg.Go(func() {
 			for ctx.Err() == nil {
 				if addr := l.addr.Load(); addr == nil || !l.once(ctx, c, addr) {
 					time.Sleep(5 * time.Millisecond)
 				}
+				if pause > 0 {
+					time.Sleep(rand.N(pause))
+				}
 			}
 		})
 	}
-	for range crashViewers {
+	for range viewers {
 		l.wg.Go(func() {
 			for ctx.Err() == nil {
 				if addr := l.addr.Load(); addr == nil || !l.watch(ctx, *addr) {

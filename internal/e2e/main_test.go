@@ -18,6 +18,10 @@ var binary, scratch string
 const together = "8"
 
 func TestMain(m *testing.M) {
+	if dsn := os.Getenv(kitDSN); dsn != "" { // see TestKitLoop
+		fmt.Fprintln(os.Stderr, kitProcess(dsn, os.Getenv(kitSecret)))
+		os.Exit(1)
+	}
 	flag.Parse()
 	parallel := false
 	flag.Visit(func(f *flag.Flag) { parallel = parallel || f.Name == "test.parallel" })

@@ -278,7 +278,7 @@ func TestPullOverRestarts(t *testing.T) {
 	wg.Go(func() { streamed.stream(ctx, t, gate.addr) })
 	command := told.command(t, gate.addr)
 
-	load := newLoad(t)
+	load := newLoad(t, crashLoad, crashViewers, 0)
 	load.target(s)
 	for range 4 {
 		from := s.lastPosition()

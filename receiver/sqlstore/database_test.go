@@ -11,13 +11,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 
 	_ "github.com/go-sql-driver/mysql"
-	_ "github.com/lib/pq"
 	_ "modernc.org/sqlite"
 
+	"github.com/hookline/hookline/internal/pgtest"
 	"github.com/hookline/hookline/internal/queue/queuetest"
 	"github.com/hookline/hookline/receiver/sqlstore"
 	"github.com/hookline/hookline/receiver/storetest"
@@ -195,12 +194,11 @@ func (s *server) image(t *testing.T, from database) database {
 	return to
 }
 
-// run starts the server's program as a user that it accepts, and waits until it answers.
-func (s *server) run(t testing.TB, as *syscall.Credential, argv ...string) {
+// run starts the server's program and waits until it answers.
+func (s *server) run(t testing.TB, argv ...string) {
 	t.Helper()
 	s.cmd = exec.Command(argv[0], argv[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr, s.cmd.Dir = &s.output, &s.output, s.dir
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -213,67 +211,21 @@ func (s *server) stop() {
 		_ = s.cmd.Process.Kill()
 		_ = s.cmd.Wait()
 	}
-	_ = os.RemoveAll(s.dir)
-}
-
-// place makes the directory of a server. It is not below t.TempDir, which other users may not enter.
-func place(t testing.TB, as *syscall.Credential) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "sqlstore") //nolint:usetesting // see above
-	if err != nil {
-		t.Fatal(err)
-	}
-	if as != nil {
-		if err := os.Chown(dir, int(as.Uid), int(as.Gid)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
 }
 
 // tool runs a program that must succeed.
-func tool(t testing.TB, as *syscall.Credential, argv ...string) {
+func tool(t testing.TB, argv ...string) {
 	t.Helper()
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
-	cmd.Dir = "/" // the user may enter it
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", argv, err, out)
 	}
 }
 
-// startPostgreSQL starts a real one. It refuses to run as root; then it runs as the user of Debian's package.
+// startPostgreSQL starts a real one.
 func startPostgreSQL(t *testing.T) *server {
 	t.Helper()
-	var as *syscall.Credential
-	if os.Getuid() == 0 {
-		u, err := user.Lookup("postgres")
-		if err != nil {
-			t.Fatal(err)
-		}
-		uid, _ := strconv.ParseUint(u.Uid, 10, 32)
-		gid, _ := strconv.ParseUint(u.Gid, 10, 32)
-		as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	}
-	var places []string
-	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/local/bin", "/usr/bin"} {
-		found, _ := filepath.Glob(pattern)
-		places = append(places, found...)
-	}
-	var inits, servers []string
-	for _, p := range places {
-		inits, servers = append(inits, filepath.Join(p, "initdb")), append(servers, filepath.Join(p, "postgres"))
-	}
-	s := &server{dialect: sqlstore.PostgreSQL, driver: "postgres", admin: "postgres", dir: place(t, as)}
-	t.Cleanup(s.stop)
-	port := strconv.Itoa(queuetest.FreePort(t))
-	s.dsn = func(name string) string {
-		return "postgres://tester@127.0.0.1:" + port + "/" + name + "?sslmode=disable"
-	}
-	data := filepath.Join(s.dir, "data")
-	tool(t, as, queuetest.Binary(t, "initdb", inits...), "-D", data, "-U", "tester", "--auth=trust", "-E", "UTF8", "--no-locale")
-	s.run(t, as, queuetest.Binary(t, "postgres", servers...), "-D", data, "-p", port, "-c", "listen_addresses=127.0.0.1", "-k", s.dir)
-	return s
+	return &server{dialect: sqlstore.PostgreSQL, driver: "postgres", admin: pgtest.Admin, dsn: pgtest.Start(t).DSN}
 }
 
 // startMariaDB starts a real one.
@@ -283,14 +235,14 @@ func startMariaDB(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{dialect: sqlstore.MySQL, driver: "mysql", admin: "mysql", dir: place(t, nil)}
+	s := &server{dialect: sqlstore.MySQL, driver: "mysql", admin: "mysql", dir: t.TempDir()}
 	t.Cleanup(s.stop)
 	port := strconv.Itoa(queuetest.FreePort(t))
 	s.dsn = func(name string) string { return "root@tcp(127.0.0.1:" + port + ")/" + name }
 	data := filepath.Join(s.dir, "data")
-	tool(t, nil, queuetest.Binary(t, "mariadb-install-db"), "--no-defaults", "--datadir="+data, "--user="+me.Username,
+	tool(t, queuetest.Binary(t, "mariadb-install-db"), "--no-defaults", "--datadir="+data, "--user="+me.Username,
 		"--auth-root-authentication-method=normal", "--skip-test-db")
-	s.run(t, nil, queuetest.Binary(t, "mariadbd", "/usr/sbin/mariadbd"), "--no-defaults", "--datadir="+data, "--user="+me.Username,
+	s.run(t, queuetest.Binary(t, "mariadbd", "/usr/sbin/mariadbd"), "--no-defaults", "--datadir="+data, "--user="+me.Username,
 		"--bind-address=127.0.0.1", "--port="+port, "--socket="+filepath.Join(s.dir, "s"), "--pid-file="+filepath.Join(s.dir, "pid"))
 	return s
 }
