@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/hookline/hookline/event"
 )
 
 // Fetcher reads events that are missing; [API] is one.
@@ -82,12 +80,8 @@ func (a *API) Fetch(ctx context.Context, stream string, missed Range) ([]*Event,
 	var out []*Event
 	for after := missed.From - 1; after < missed.To; {
 		var page struct {
-			Events []struct {
-				event.Envelope
-				HookIndex uint64          `json:"hook_index"`
-				Body      json.RawMessage `json:"body"`
-			} `json:"events"`
-			More bool `json:"more"`
+			Events []apiEvent `json:"events"`
+			More   bool       `json:"more"`
 		}
 		err := a.get(ctx, "events", url.Values{
 			"stream": {stream}, "after": {strconv.FormatUint(after, 10)}, "before": {strconv.FormatUint(missed.To+1, 10)},

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,6 +25,11 @@ type lazyAPI struct{ at atomic.Pointer[kit.API] }
 // Fetch implements receiver.Fetcher.
 func (l *lazyAPI) Fetch(ctx context.Context, stream string, missed kit.Range) ([]*kit.Event, error) {
 	return l.at.Load().Fetch(ctx, stream, missed)
+}
+
+// Next implements receiver.Feed.
+func (l *lazyAPI) Next(ctx context.Context, c kit.Cursor) (*kit.Page, error) {
+	return l.at.Load().Next(ctx, c)
 }
 
 // thief stands before a receiver: it answers every fourth event in its name, and every fifth with 500.
@@ -141,5 +147,84 @@ func TestReceiverKit(t *testing.T) {
 	st := k.Stats()
 	if h.stolen.Load() == 0 || st.Fetched < h.stolen.Load() || st.Impossible > 0 || len(seen) != 2 {
 		t.Errorf("%d stolen, %+v", h.stolen.Load(), st)
+	}
+}
+
+// TestReceiverPulls: the kit reads the log of a server that gets killed, with no hook configured, and knows every publication.
+func TestReceiverPulls(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	ended := map[string]string{} // publication to reason
+	last := map[string]uint64{}
+	k, err := kit.New(kit.WithLogger(slog.New(slog.DiscardHandler)),
+		kit.OnAny(func(_ context.Context, e *kit.Event) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Seq > 0 && e.Seq != last[e.Stream]+1 {
+				t.Errorf("%s: seq %d after %d", e.Stream, e.Seq, last[e.Stream])
+			}
+			last[e.Stream] = e.Seq
+			return nil
+		}),
+		kit.OnPublicationEnded(func(_ context.Context, e *kit.Event, p *kit.PublicationEnded) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if was, ok := ended[e.Publication]; ok {
+				t.Errorf("%s ended twice: %s and %s", e.Publication, was, p.Reason)
+			}
+			ended[e.Publication] = p.Reason
+			return nil
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := quick().with("server.state_dir", stateDir(t))
+	s := start(t, cfg)
+	feed := &lazyAPI{}
+	feed.at.Store(&kit.API{URL: "http://" + s.http, Secret: "e2e-secret"})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- k.Pull(ctx, feed, kit.PullConfig{}) }()
+	const rounds = 3
+	for i := range rounds {
+		publish(t, s.rtmpURL("whole")).unpublish(t)
+		cut := fmt.Sprintf("cut%d", i)
+		publish(t, s.rtmpURL(cut)).keep(t)
+		eventually(t, "the log says that "+cut+" is live", func() bool {
+			p, ok := k.Stream("e2e", key(cut))
+			return ok && p.State == kit.Live
+		})
+		s.kill()
+		s = start(t, cfg)
+		feed.at.Store(&kit.API{URL: "http://" + s.http, Secret: "e2e-secret"})
+	}
+	eventually(t, "every end is known", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(ended) == 2*rounds && len(k.Live()) == 0
+	})
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Pull returns %v", err)
+	}
+	reasons := map[string]int{}
+	for _, r := range ended {
+		reasons[r]++
+	}
+	if reasons["server_crash"] < rounds || len(reasons) > 2 {
+		t.Errorf("ended by %v", reasons)
+	}
+	if st := k.Stats(); st.Gaps > 0 || st.Impossible > 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// eventually asks until it is so.
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !so(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it never happens that %s", what)
+		}
 	}
 }
