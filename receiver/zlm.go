@@ -36,7 +36,7 @@ func (c Certainty) String() string {
 
 // Defaults of [ZLMediaKit]. The last three are ZLMediaKit's own.
 const (
-	DefaultWindow       = 500 * time.Millisecond
+	DefaultWindow       = 250 * time.Millisecond
 	DefaultWaiting      = 1024
 	DefaultRetryDelay   = 3 * time.Second
 	DefaultHookTimeout  = 10 * time.Second
@@ -116,7 +116,7 @@ type zlm struct {
 	sources map[string]*zlmSource
 	waiting int
 	closed  bool
-	doubt   chan struct{} // has a token when something became uncertain
+	doubts  map[chan struct{}]bool // each gets a token when something became uncertain
 }
 
 // zlmSource is one mediaServerId. Guarded by zlm.mu.
@@ -159,7 +159,7 @@ func newZLM(r *Receiver, o ZLMediaKit) *zlm {
 	if o.Waiting == 0 {
 		o.Waiting = DefaultWaiting
 	}
-	return &zlm{r: r, opt: o, sources: map[string]*zlmSource{}, doubt: make(chan struct{}, 1)}
+	return &zlm{r: r, opt: o, sources: map[string]*zlmSource{}, doubts: map[chan struct{}]bool{}}
 }
 
 // settle is how long after an event its last attempt may come (each has a time-out, and a delay after it).

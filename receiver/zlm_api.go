@@ -98,7 +98,9 @@ func (r *Receiver) KeepReconciled(ctx context.Context, from Snapshotter, every t
 	defer tick.Stop()
 	var doubt chan struct{}
 	if r.zlm != nil {
-		doubt = r.zlm.doubt
+		c, stop := r.zlm.doubt()
+		defer stop()
+		doubt = c
 	}
 	for {
 		if _, err := r.Reconcile(ctx, from); err != nil && ctx.Err() == nil {
@@ -181,25 +183,10 @@ func (z *zlm) listed(src *zlmSource, m *StreamChanged, asked, now time.Time) (*l
 	}
 	if !l.closing.IsZero() && !l.changed.After(asked) {
 		l.closing, l.ended, l.gone, l.left = time.Time{}, false, time.Time{}, time.Time{}
-		z.revive(l)
 	}
 	z.registered(l, h, m)
 	c := z.show(l, nil, true)
 	return l, &c
-}
-
-// revive makes a life that was taken to be over the present one of its stream.
-func (z *zlm) revive(l *life) {
-	t := &z.r.tracker
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	k := publicationKey{l.source.name, l.id}
-	for i, e := range t.ended {
-		if e == k {
-			t.ended = append(t.ended[:i:i], t.ended[i+1:]...)
-			break
-		}
-	}
 }
 
 // unlisted ends what is not in the list: a life, or schemas of it.

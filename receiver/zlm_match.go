@@ -58,6 +58,7 @@ type session struct {
 	grace              time.Duration
 	inc                *incarnation
 	life               *life
+	sure               bool // a register names both
 	over               bool
 }
 
@@ -354,6 +355,9 @@ func (z *zlm) report(e *Event) {
 // publisher returns the life whose publisher a report names.
 func (h *hook) publisher(b *FlowReport, c *session) (*life, Certainty) {
 	if c != nil && c.life != nil && !b.shared() {
+		if !c.sure && !c.life.named {
+			return c.life, Inferred
+		}
 		return c.life, Exact
 	}
 	for i := len(h.stream.lives) - 1; i >= 0; i-- {

@@ -68,6 +68,7 @@ type pub struct {
 	schemas    map[string]bool
 	session    string
 	killed     bool
+	prompt     bool            // an unregister was accepted at the first attempt
 	got        map[string]bool // what was handled: "+rtsp", "-rtsp", "report", "record"
 	files      int
 }
@@ -119,7 +120,7 @@ func (s *zserver) raise(typ event.Type, p *pub, body map[string]any) {
 
 func (s *zserver) send(proc context.Context, typ event.Type, p *pub, body map[string]any) (allowed bool) {
 	body["mediaServerId"] = "zlm"
-	for range 2 {
+	for n := range 2 {
 		s.pause(proc, s.some(300*time.Microsecond)) // threads
 		if proc.Err() != nil {
 			return false
@@ -135,6 +136,11 @@ func (s *zserver) send(proc context.Context, typ event.Type, p *pub, body map[st
 			return false
 		}
 		if status == http.StatusOK {
+			s.mu.Lock()
+			if body["regist"] == false && n == 0 {
+				p.prompt = true
+			}
+			s.mu.Unlock()
 			return code == 0
 		}
 		if !s.pause(proc, 3*time.Second) {

@@ -84,10 +84,26 @@ func (z *zlm) commit(e *Event) {
 	z.arm(l)
 }
 
+// uncertain tells who reconciles that it is time to.
 func (z *zlm) uncertain() {
-	select {
-	case z.doubt <- struct{}{}:
-	default:
+	for c := range z.doubts {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// doubt returns a channel that gets a token when something becomes uncertain.
+func (z *zlm) doubt() (c chan struct{}, stop func()) {
+	c = make(chan struct{}, 1)
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.doubts[c] = true
+	return c, func() {
+		z.mu.Lock()
+		defer z.mu.Unlock()
+		delete(z.doubts, c)
 	}
 }
 
@@ -153,6 +169,9 @@ func (z *zlm) registered(l *life, h *hook, b *StreamChanged) {
 	if b.OriginSock != nil {
 		l.pub.Publisher = b.OriginSock.PeerIP
 		z.join(l, b.OriginSock.Identifier)
+		if c := l.source.sessions[b.OriginSock.Identifier]; c != nil && c.life == l {
+			c.sure = true
+		}
 	}
 	l.seen(h)
 }
@@ -358,7 +377,11 @@ func (z *zlm) show(l *life, cause *Event, synthesised bool) Change {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	k := publicationKey{p.Source, p.ID}
-	isNew := t.pubs[k] == nil
+	old := t.pubs[k]
+	isNew := old == nil
+	if old != nil && old.State == Ended && p.State != Ended { // it was taken to be over, and is not
+		t.ended = slices.DeleteFunc(t.ended, func(e publicationKey) bool { return e == k })
+	}
 	if isNew && l.shown {
 		return c // forgotten, as one of the oldest that have ended
 	}

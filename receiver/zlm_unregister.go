@@ -27,7 +27,8 @@ const (
 )
 
 type guess struct {
-	life   *life // nil: a repetition
+	life   *life    // nil: a repetition
+	orphan *session // life is not there yet: nothing was seen of it but its publisher
 	points int
 }
 
@@ -41,14 +42,35 @@ func (z *zlm) guesses(e *Event, b *StreamChanged) []guess {
 			continue // sent before the publisher was there
 		}
 		if p := z.points(h, l, b.Schema); p > impossible {
-			out = append(out, guess{l, p})
+			out = append(out, guess{life: l, points: p})
 		}
 	}
+	if c := z.orphan(h, b); c != nil {
+		out = append(out, guess{life: z.adopted(h, c), orphan: c, points: expected})
+	}
 	if p := z.repetition(h); p > impossible {
-		out = append(out, guess{nil, p})
+		out = append(out, guess{points: p})
 	}
 	slices.SortStableFunc(out, func(a, b guess) int { return b.points - a.points })
 	return out
+}
+
+// orphan returns a publisher of which no register came, and who leaves just now.
+func (z *zlm) orphan(h *hook, b *StreamChanged) *session {
+	for _, w := range h.stream.attempts {
+		if w.waits == nil || w.typ != event.OnFlowReport || !h.close(w.at) {
+			continue
+		}
+		r, err := decoded[FlowReport](w.waits)
+		if err != nil || r.Player {
+			continue
+		}
+		c := h.source.sessions[r.ID]
+		if c != nil && c.life == nil && c.inc == h.inc && c.stream == h.stream.key && c.params == b.Params && c.takesOver(h.stream) == nil {
+			return c
+		}
+	}
+	return nil
 }
 
 // points rates one life.
@@ -79,11 +101,11 @@ func (z *zlm) points(h *hook, l *life, schema string) int {
 
 // byTime rates a life of which nothing else that ends it comes just now.
 func (h *hook) byTime(l *life, o *output) int {
-	end, had := l.end(), o != nil && o.reg
+	end, had := l.end(), o != nil && o.reg || len(l.order) == 0 // of an orphan no register came
 	switch {
 	case end.IsZero() && !l.closing.IsZero() && h.arrived.Sub(l.closing) < h.source.retryDelay+tight && !h.stream.guessed(l, h.schema):
 		return likely // superseded before any sign of its end came: they are to come yet, or lost
-	case l.closing.IsZero() && had && h.index >= 0 && h.order < o.index:
+	case l.closing.IsZero() && o != nil && o.reg && h.index >= 0 && h.order < o.index:
 		return loose // sent before its register, unless that was a retry
 	case l.closing.IsZero() && had:
 		return plausible
@@ -132,14 +154,14 @@ func (z *zlm) repetition(h *hook) int {
 func (h *hook) repeats(t time.Time) bool {
 	d := h.arrived.Sub(t) - h.source.retryDelay
 	late := d - h.source.timeout
-	return d > -early && d < prompt || late > -early && late < settleSlack+prompt
+	return d > -early && d < prompt || late > -together && late < settleSlack+prompt
 }
 
 // due says that the retry of an attempt that failed at t, or was sent at t and timed out, comes about now.
 func (s *zlmSource) due(now, t time.Time) bool {
 	d := now.Sub(t) - s.retryDelay
 	late := d - s.timeout
-	return d > -tight/2 && d < tight || late > -tight/2 && late < settleSlack+tight
+	return d > -tight/2 && d < tight || late > -together && late < settleSlack+tight
 }
 
 // end is when the first sign of the end of a life came.
@@ -262,7 +284,7 @@ func (z *zlm) unregister(e *Event, b *StreamChanged) {
 		h.adopt(h.prior)
 		return
 	}
-	f.life = best.life
+	f.life, f.fresh = best.life, best.orphan != nil
 	if f.life.named {
 		e.Certainty = Exact
 	}

@@ -58,8 +58,7 @@ func (z *zlm) incarnate(e *Event) {
 	case s.inc == nil:
 		z.newIncarnation(s, h)
 	case e.Type == event.OnServerStarted && h.prior == nil:
-		// It comes once per process; others may have overtaken it.
-		if s.inc.started || h.arrived.Sub(s.inc.born) > stale || h.index >= 0 && h.index <= s.inc.max && s.inc.seen(h) == other {
+		if s.begins(h) {
 			z.restart(e)
 		}
 	case s.straggler(h):
@@ -85,17 +84,37 @@ func (z *zlm) incarnate(e *Event) {
 	}
 }
 
+// begins says that an on_server_started is of a process that is new. It comes once, or as a retry, and others may overtake it.
+func (s *zlmSource) begins(h *hook) bool {
+	age := h.arrived.Sub(s.inc.born)
+	switch {
+	case age > stale || h.index < 0:
+		return true
+	case s.inc.started && age > s.settle():
+		return true
+	case s.inc.started: // a request of this process, or of the one before, may have hung; not so when its index has come
+		return s.inc.seen(h) != unseen
+	}
+	return s.inc.seen(h) == other
+}
+
 // sent is when the attempt with this index had been sent at the latest: before those with a higher one came.
 func (i *incarnation) sent(index int64, arrived time.Time) time.Time {
 	if s := &i.ring[max(index, 0)%ringSize]; index < 0 || s.used && s.index == index && !s.at.Equal(arrived) {
 		return arrived // of another process, perhaps
 	}
+	first, second := arrived, arrived // the first of them may be of another process
 	for k := index + 1; k <= min(i.max, index+16); k++ {
-		if s := &i.ring[k%ringSize]; s.used && s.index == k && s.at.Before(arrived) {
-			arrived = s.at
+		s := &i.ring[k%ringSize]
+		switch {
+		case !s.used || s.index != k:
+		case s.at.Before(first):
+			first, second = s.at, first
+		case s.at.Before(second):
+			second = s.at
 		}
 	}
-	return arrived
+	return second
 }
 
 // straggler says that a hook is one of the process before, which was on its way when that died.

@@ -155,7 +155,8 @@ func Recorded(ctx context.Context) (*Request, bool) {
 
 // ReplayTrace sends a trace to h and returns the answers. With a speed above 0 each request is sent at its time, speed times as fast as
 // it was recorded, whether or not those before it were answered; in a [testing/synctest] bubble that takes no time. With speed 0
-// each is sent when the one before was answered. It returns when all are answered, or with the error of ctx.
+// each is sent when the one before was answered, or a millisecond later: what a receiver concludes from times is lost then. It
+// returns when all are answered, or with the error of ctx.
 func ReplayTrace(ctx context.Context, h http.Handler, trace []Request, speed float64) ([]Answer, error) {
 	out := make([]Answer, len(trace))
 	var wg sync.WaitGroup
@@ -163,24 +164,39 @@ func ReplayTrace(ctx context.Context, h http.Handler, trace []Request, speed flo
 	begin := time.Now()
 	for i := range trace {
 		q := &trace[i]
-		if speed <= 0 {
-			out[i] = replay(ctx, h, q)
-			if ctx.Err() != nil {
-				return out, ctx.Err()
-			}
-			continue
+		at := time.Now() // with speed 0: now, and then wait a little for the answer
+		if speed > 0 {
+			at = begin.Add(time.Duration(float64(q.At-trace[0].At) / speed))
 		}
-		t := time.NewTimer(time.Until(begin.Add(time.Duration(float64(q.At-trace[0].At) / speed))))
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if !sleep(ctx, time.Until(at), nil) {
 			return out, ctx.Err()
 		}
-		wg.Go(func() { out[i] = replay(ctx, h, q) })
+		answered := make(chan struct{})
+		wg.Go(func() {
+			defer close(answered)
+			out[i] = replay(ctx, h, q)
+		})
+		if speed <= 0 && !sleep(ctx, patience, answered) {
+			return out, ctx.Err()
+		}
 	}
 	wg.Wait()
 	return out, nil
+}
+
+// patience is how long a trace that is replayed as fast as possible waits for an answer before it goes on.
+const patience = time.Millisecond
+
+// sleep waits for d or until done is closed; it reports whether ctx still goes on.
+func sleep(ctx context.Context, d time.Duration, done <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-done:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
 }
 
 func replay(ctx context.Context, h http.Handler, q *Request) Answer {
