@@ -153,6 +153,9 @@ type RTSP struct {
 	Transport int           // -1 any, 0 TCP, 1 UDP, 2 multicast; -1
 	// PortMin and PortMax are rtp_proxy.port_range: the UDP ports of RTSP; 30000-35000.
 	PortMin, PortMax int
+	// MulticastMin and MulticastMax are multicast.addrMin and multicast.addrMax; 239.0.0.0-239.255.255.255.
+	MulticastMin, MulticastMax string
+	MulticastTTL               int // multicast.udpTTL; 64
 }
 
 // Record is [record] and [recording].

@@ -99,9 +99,6 @@ func ffmpegKeys() []Key {
 
 func smallKeys() []Key {
 	return planned(
-		nameKey("multicast.addrMin", "239.0.0.0", New, "first multicast address", nil),
-		nameKey("multicast.addrMax", "239.255.255.255", New, "last multicast address", nil),
-		intKey("multicast.udpTTL", "64", 0, 255, New, "TTL of multicast", nil),
 		intKey("shell.maxReqSize", "1024", 1, maxBuffer, New, "limit of a line, bytes", nil),
 		portKey("shell.port", "9000", "Telnet console", nil),
 		portKey("onvif.port", "3702", "ONVIF discovery", nil),

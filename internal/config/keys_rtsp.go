@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // rtspKeys are [rtsp].
 func rtspKeys() []Key {
@@ -15,11 +18,26 @@ func rtspKeys() []Key {
 			func(c *Config) *time.Duration { return &c.RTSP.KeepAlive }),
 		intKey("rtsp.rtpTransportType", "-1", -1, 2, Now, "-1 any, 0 TCP, 1 UDP, 2 multicast; others are answered 461",
 			func(c *Config) *int { return &c.RTSP.Transport }),
+		groupKey("multicast.addrMin", "239.0.0.0", "first multicast address", func(c *Config) *string { return &c.RTSP.MulticastMin }),
+		groupKey("multicast.addrMax", "239.255.255.255", "last multicast address", func(c *Config) *string { return &c.RTSP.MulticastMax }),
+		intKey("multicast.udpTTL", "64", 0, 255, New, "TTL of multicast", func(c *Config) *int { return &c.RTSP.MulticastTTL }),
 	}
 	return append(keys, planned(
 		boolKey("rtsp.directProxy", "1", New, "pass packets through unchanged", nil),
 		boolKey("rtsp.lowLatency", "0", New, "no merging of packets", nil),
 	)...)
+}
+
+// groupKey is a key whose value is a multicast address of IPv4.
+func groupKey(name, def, doc string, field func(*Config) *string) Key {
+	return newKey(KindString, name, def, New, doc, "a multicast address of IPv4", func(c *Config, v string) error {
+		a, err := netip.ParseAddr(v)
+		if err != nil || !a.Is4() || !a.IsMulticast() {
+			return errNotAllowed
+		}
+		put(c, field, v)
+		return nil
+	})
 }
 
 // rtpKeys are [rtp].

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -139,7 +140,9 @@ func TestMatrix(t *testing.T) {
 	s := start(t, quick().endpoint(r).with("server.state_dir", stateDir(t), "general.maxStreamWaitMS", "120000",
 		"protocol.enable_hls", "1", "protocol.enable_hls_fmp4", "1", "protocol.hls_save_path", root,
 		"hls.segDur", "1", "hls.segNum", "20", "hls.segKeep", "1", "hls.deleteDelaySec", "60",
-		"protocol.enable_mp4", "1", "protocol.mp4_save_path", root))
+		"protocol.enable_mp4", "1", "protocol.mp4_save_path", root,
+		// Another server on this machine may send by multicast, too.
+		"multicast.addrMin", fmt.Sprintf("239.%d.%d.1", rand.IntN(255), rand.IntN(256))))
 	all := contents()
 	for _, c := range all {
 		c.prepare(t)

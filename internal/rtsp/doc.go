@@ -7,6 +7,8 @@
 //   - RTP goes over the connection itself, on any channels, or over UDP. The packets of a stream are written once, in the
 //     interleaved framing with channels 0 and 1 for the first track, 2 and 3 for the second; a viewer over TCP that asked
 //     for these gets them as they are, others get copies with their own channels, and over UDP the packets themselves.
+//   - By multicast a stream is sent once for all players on one interface, as long as one of them is there. Each is asked for and
+//     reported as any viewer, with the bytes that were sent while it was there.
 //   - A viewer is attached from DESCRIBE on, and starts at a key frame when it PLAYs.
 //   - PLAY with Range or Scale, and PAUSE, steer a source that can be steered, for all who watch it; what is of the new place
 //     follows the answer. To a live stream they mean nothing.

@@ -24,7 +24,8 @@ type view struct {
 	viewer *stream.Viewer
 	offers []offer
 	outs   map[int]*out // by the number of the track
-	over   string       // "tcp" or "udp", the same for all tracks
+	over   string       // "tcp", "udp" or overMulticast, the same for all tracks
+	cast   *caster      // of overMulticast
 
 	paused  atomic.Bool
 	cancel  context.CancelFunc // of the goroutine that writes; nil before PLAY
@@ -40,6 +41,9 @@ type out struct {
 	toMedia  *net.UDPAddr
 	toReport *net.UDPAddr
 }
+
+// overMulticast is what view.over says of multicast.
+const overMulticast = "multicast"
 
 func (v *view) udp() bool { return v.over == "udp" }
 
@@ -113,7 +117,10 @@ func (s *session) setupPlay(q *request, o spec) error {
 		return s.answer(q, &reply{status: 404})
 	}
 	over := "udp"
-	if o.tcp {
+	switch {
+	case o.multicast:
+		over = overMulticast
+	case o.tcp:
 		over = "tcp"
 	}
 	if v.outs[n] != nil || v.playing() || v.over != "" && v.over != over {
@@ -121,14 +128,20 @@ func (s *session) setupPlay(q *request, o spec) error {
 	}
 	w := &out{}
 	transport := ""
-	if o.tcp {
+	var err error
+	switch {
+	case o.multicast:
+		if transport, err = s.setupMulticast(v, n); err != nil {
+			s.log.Warn("RTSP player by multicast", "stream", v.name.Key(), "error", err)
+			return s.answer(q, &reply{status: 461})
+		}
+	case o.tcp:
 		if o.interleaved[0] < 0 {
 			o.interleaved = [2]int{2 * n, 2*n + 1}
 		}
 		w.channel = o.interleaved
 		transport = tcpTransport(w.channel, 0, false)
-	} else {
-		var err error
+	default:
 		if w.media, w.control, err = s.srv.ports.pair(nil); err != nil {
 			s.log.Warn("RTSP player over UDP", "stream", v.name.Key(), "error", err)
 			return s.answer(q, &reply{status: 461})
@@ -184,6 +197,9 @@ func (s *session) play(q *request) error {
 	}
 	if c != nil {
 		_ = c.Pause(false)
+	}
+	if v.cast != nil {
+		return s.playMulticast(q)
 	}
 	// What is there already says where the packets begin.
 	now, cancel := context.WithCancel(s.ctx)
@@ -309,7 +325,7 @@ func (c *screen) Write(ctx context.Context, blocks net.Buffers) (n int64, err er
 			n, err = c.s.out.Write(ctx, nil) // what is left over belongs to a packet that was begun
 		}
 	case c.v.udp():
-		n = c.spread(ctx, blocks)
+		n = c.v.spread(ctx, blocks)
 	case c.v.plain():
 		n, err = c.s.out.Write(ctx, blocks)
 	default:
@@ -326,10 +342,10 @@ func (c *screen) Write(ctx context.Context, blocks net.Buffers) (n int64, err er
 }
 
 // spread sends datagrams with pauses.
-func (c *screen) spread(ctx context.Context, blocks net.Buffers) (sent int64) {
+func (v *view) spread(ctx context.Context, blocks net.Buffers) (sent int64) {
 	burst := 0
 	for i := range blocks {
-		n := c.v.datagrams(blocks[i:i+1], false)
+		n := v.datagrams(blocks[i:i+1], false)
 		sent += int64(n)
 		if burst += n; burst >= udpBurst {
 			burst = 0
@@ -427,6 +443,10 @@ func (s *session) endView() {
 	}
 	s.view = nil
 	v.halt()
+	if v.cast != nil {
+		v.cast.leave(s, v)
+		v.cast.release()
+	}
 	for _, w := range v.outs {
 		if w.media != nil {
 			_ = w.media.Close()

@@ -70,6 +70,11 @@ type Config struct {
 	Transport Transport
 	// PortMin and PortMax are the range of UDP ports (rtp_proxy.port_range). Default: the system chooses.
 	PortMin, PortMax int
+	// MulticastMin and MulticastMax are the range of addresses for multicast (multicast.addrMin, multicast.addrMax), of IPv4.
+	// Default 239.0.0.0 to 239.255.255.255.
+	MulticastMin, MulticastMax string
+	// MulticastTTL is how many routers multicast passes (multicast.udpTTL); 0: it stays on the machine.
+	MulticastTTL int
 	// Registry lists the sessions. Default nil: nobody does.
 	Registry Registry
 	// NewID makes the id of a session, unique in the process. Default: "n-m".
@@ -125,6 +130,7 @@ type Server struct {
 	accepted atomic.Uint64
 	refused  atomic.Uint64
 	ports    *ports
+	groups   *groups
 	ctx      context.Context
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
@@ -135,13 +141,15 @@ type Server struct {
 	sessions  map[*session]struct{}
 	perIP     map[string]int
 	tunnels   map[string]*tunnel // by their cookie, until the second connection comes
+	casts     map[string]*caster // by publication and interface
 }
 
 // New returns a server that publishes to and plays from hub.
 func New(cfg Config, hub Hub, gate Gate) *Server {
 	s := &Server{
 		hub: hub, gate: gate, listeners: map[net.Listener]struct{}{}, sessions: map[*session]struct{}{},
-		perIP: map[string]int{}, tunnels: map[string]*tunnel{}, ports: &ports{},
+		perIP: map[string]int{}, tunnels: map[string]*tunnel{}, casts: map[string]*caster{},
+		ports: &ports{}, groups: &groups{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.Reconfigure(cfg)
@@ -153,6 +161,7 @@ func (s *Server) Reconfigure(cfg Config) {
 	cfg = cfg.withDefaults()
 	s.cfg.Store(&cfg)
 	s.ports.limit(cfg.PortMin, cfg.PortMax)
+	s.groups.limit(cfg.MulticastMin, cfg.MulticastMax, cfg.PortMin, cfg.PortMax)
 }
 
 // Connections returns how many connections there are.

@@ -302,7 +302,7 @@ func (s *session) handle(q *request) error {
 	if strings.HasPrefix(q.proto, "HTTP/") {
 		return s.tunnel(q)
 	}
-	if s.view != nil && s.view.udp() && s.view.playing() {
+	if s.view != nil && s.view.over != "tcp" && s.view.playing() {
 		s.touch(playerTimeout)
 	}
 	if id, _, _ := strings.Cut(q.header["session"], ";"); id != "" && strings.TrimSpace(id) != s.id {
@@ -355,7 +355,7 @@ func (s *session) setup(q *request) error {
 func (s *session) allows(o spec) bool {
 	switch {
 	case o.multicast:
-		return false
+		return s.view != nil && (s.cfg.Transport == AnyTransport || s.cfg.Transport == MulticastOnly)
 	case o.tcp:
 		return s.cfg.Transport == AnyTransport || s.cfg.Transport == TCPOnly
 	default:

@@ -19,6 +19,7 @@ func (s *Server) rtspConfig(c *config.Config) rtsp.Config {
 		Handshake: c.RTSP.Handshake, KeepAlive: c.RTSP.KeepAlive, MaxConnections: c.Limits.MaxConnections,
 		MaxPerIP: c.Limits.MaxConnectionsPerIP, EnableVhost: c.General.EnableVhost, AuthBasic: c.RTSP.AuthBasic,
 		PortMin: c.RTSP.PortMin, PortMax: c.RTSP.PortMax,
+		MulticastMin: c.RTSP.MulticastMin, MulticastMax: c.RTSP.MulticastMax, MulticastTTL: c.RTSP.MulticastTTL,
 		Registry: rtspSessions{s.web.sessions}, NewID: s.web.sessions.NewID, Logger: s.log,
 	}
 	switch c.RTSP.Transport {
