@@ -142,11 +142,11 @@ func TestMulticast(t *testing.T) {
 	}
 }
 
-// casting is the number of groups that are sent to.
+// casting is the number of groups that are in use.
 func (s *Server) casting() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.casts)
+	s.groups.mu.Lock()
+	defer s.groups.mu.Unlock()
+	return len(s.groups.used)
 }
 
 // TestMulticastRefused: no publisher by multicast, none at all where another transport is the only one.
