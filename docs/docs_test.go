@@ -256,7 +256,7 @@ func TestEnvironment(t *testing.T) {
 	for key := range keys(t) {
 		known["HOOKLINE_"+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))] = true
 	}
-	code := source(t, "cmd/hookline/*.go", "internal/e2e/*.go")
+	code := source(t, "cmd/hookline/*.go", "internal/e2e/*.go", "examples/*/*.go")
 	eachMatch(t, regexp.MustCompile(`HOOKLINE_[A-Z0-9_]+[A-Z0-9]`), func(doc string, m []string) {
 		if !known[m[0]] && !strings.Contains(code, m[0]) {
 			t.Errorf("%s: %s is no variable", doc, m[0])
@@ -333,7 +333,8 @@ func TestFiles(t *testing.T) {
 
 // TestProofs: every test that is given as proof exists.
 func TestProofs(t *testing.T) {
-	text := source(t, "internal/*/*_test.go", "internal/*/*/*_test.go", "event/*_test.go", "receiver/*_test.go", "receiver/*/*_test.go")
+	text := source(t, "internal/*/*_test.go", "internal/*/*/*_test.go", "event/*_test.go", "receiver/*_test.go", "receiver/*/*_test.go",
+		"examples/*/*_test.go")
 	eachMatch(t, regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`"), func(doc string, m []string) {
 		if !strings.Contains(text, "func "+m[1]+"(") {
 			t.Errorf("%s: there is no %s", doc, m[1])
