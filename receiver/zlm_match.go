@@ -28,7 +28,8 @@ type life struct {
 	sign    time.Time // newest sign of life
 	gone    time.Time // first unregister, 0: none came
 	shaky   bool      // whether that was of this life is not known
-	left    time.Time // the publisher's session was reported
+	left    time.Time // the publisher's session ended, as its report says
+	told    time.Time // that report came
 	timed   bool      // left is not the time of a retry
 	grace   time.Duration
 	closing time.Time // nothing is live any more

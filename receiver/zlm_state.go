@@ -278,7 +278,7 @@ func (z *zlm) reported(l *life, h *hook, b *FlowReport) {
 		z.join(l, b.ID)
 	}
 	if n := len(l.idents); n > 0 && b.ID == l.idents[n-1] {
-		l.left = at
+		l.left, l.told = at, h.arrived
 	}
 }
 

@@ -424,7 +424,9 @@ func (p perturbation) apply(hooks []receivertest.Request, rng *rand.Rand) []rece
 		if rng.Float64() < p.drop && !strings.HasSuffix(h.Path, "on_server_started") {
 			continue
 		}
-		h.At += rng.Int64N(int64(p.jitter) + 1)
+		if h.Status == 200 { // what is refused later is retried later
+			h.At += rng.Int64N(int64(p.jitter) + 1)
+		}
 		out = append(out, h)
 		if rng.Float64() < p.repeat {
 			h.At += rng.Int64N(int64(100 * time.Millisecond))

@@ -91,9 +91,11 @@ func (z *zlm) points(h *hook, l *life, schema string) int {
 		return impossible
 	case retry && l.came.After(p.at):
 		return loose
+	case p.refused() && p.life == l && p.index != h.index && h.arrived.Sub(p.at) < h.source.retryDelay-early:
+		return impossible // what is missing of it is a retry, which is not due yet
 	case l.named && z.life(l.params) == l.id, z.leaving(h, l):
 		return expected
-	case z.ending(h, l):
+	case z.ending(h, l) && (o != nil && o.reg || h.close(l.gone)):
 		return likely
 	}
 	return h.byTime(l, o)
@@ -130,8 +132,8 @@ func (a *attempt) refused() bool { return a != nil && !a.done && !a.ended.IsZero
 
 // retries says that h comes when the retry of a refused attempt is due. It can't come earlier, but for clocks.
 func (h *hook) retries(a *attempt) bool {
-	d := h.arrived.Sub(a.ended) - h.source.retryDelay
-	return d > -early && d < tight
+	delay := h.source.retryDelay
+	return h.arrived.Sub(a.at) > delay-early && h.arrived.Sub(a.ended) < delay+tight
 }
 
 // repetition rates the assumption that the sender did not get the answer of one that was handled.
@@ -186,7 +188,7 @@ func (z *zlm) leaving(h *hook, l *life) bool {
 	if l.grace > 0 && l.gone.IsZero() {
 		return false
 	}
-	if h.close(l.left) {
+	if h.close(l.left) || h.close(l.told) { // what was lost together is retried together
 		return true
 	}
 	for _, w := range h.stream.attempts {
