@@ -49,7 +49,7 @@ func protocols() []string {
 }
 
 func mediaPlane() []string {
-	return append(protocols(), "internal/media", "internal/format", "internal/stream", "internal/outlet", "internal/record", "internal/vod", "internal/proxy")
+	return append(protocols(), "internal/media", "internal/format", "internal/stream", "internal/acceptor", "internal/outlet", "internal/record", "internal/vod", "internal/proxy")
 }
 
 func eventPlane() []string {

@@ -146,8 +146,8 @@ func FuzzSession(f *testing.F) {
 	f.Add(append(publishBytes(), appendMessage(nil, 6, Message{Type: TypeVideo, StreamID: 1, Body: []byte("\x17\x01\x00\x00\x00\x00\x00\x00\x02\x65\x88")}, defaultChunkSize)...))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		srv := New(Config{Logger: slog.New(slog.DiscardHandler)}, newFakeHub())
-		srv.accept(&script{Reader: io.MultiReader(bytes.NewReader(shake), bytes.NewReader(in))})
-		srv.wg.Wait() // the session ends by itself
+		srv.Accept(&script{Reader: io.MultiReader(bytes.NewReader(shake), bytes.NewReader(in))})
+		srv.Wait() // the session ends by itself
 		srv.Close()
 		if srv.Connections() != 0 {
 			t.Error("a session is left")

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hookline/hookline/internal/acceptor"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/outlet"
 	"github.com/hookline/hookline/internal/stream"
@@ -75,20 +76,23 @@ func newSession(srv *Server, conn net.Conn, n uint64) *session {
 	if _, ok := conn.(*tls.Conn); ok {
 		s.protocol = "rtmps"
 	}
-	s.peer.IP, s.peer.Port = endpoint(conn.RemoteAddr())
-	s.peer.LocalIP, s.peer.LocalPort = endpoint(conn.LocalAddr())
+	s.peer.IP, s.peer.Port = acceptor.Endpoint(conn.RemoteAddr())
+	s.peer.LocalIP, s.peer.LocalPort = acceptor.Endpoint(conn.LocalAddr())
 	if srv.cfg.NewID != nil {
 		s.peer.ID = srv.cfg.NewID()
 	} else {
 		s.peer.ID = fmt.Sprintf("%d-%d", n, s.peer.Port)
 	}
 	s.log = srv.cfg.Logger.With("session", s.peer.ID, "peer", s.peer.IP)
-	s.ctx, s.cancel = context.WithCancel(srv.ctx)
+	s.ctx, s.cancel = context.WithCancel(srv.Context())
 	return s
 }
 
-// run serves the connection until it ends.
-func (s *session) run() {
+// Stop implements acceptor.Session.
+func (s *session) Stop() { s.end(fact.EndServerStop) }
+
+// Run implements acceptor.Session.
+func (s *session) Run() {
 	defer s.conn.Close()
 	defer s.cancel()
 	if c, ok := s.conn.(interface{ SetNoDelay(bool) error }); ok {

@@ -71,7 +71,7 @@ func TestTimeouts(t *testing.T) {
 				srv := New(Config{Logger: slog.New(slog.DiscardHandler)}, hub)
 				client, server := net.Pipe()
 				start := time.Now()
-				srv.accept(server)
+				srv.Accept(server)
 				c := &Client{conn: client, timeout: time.Hour, input: &countingReader{r: client}}
 				c.in = newChunkReader(newBufio(client))
 				tc.do(c)

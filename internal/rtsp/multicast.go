@@ -240,7 +240,7 @@ func (c *caster) join(s *session, v *view) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cancel == nil {
-		ctx, cancel := context.WithCancel(c.srv.ctx)
+		ctx, cancel := context.WithCancel(c.srv.Context())
 		viewer, err := c.attach(ctx, v)
 		if err != nil {
 			cancel()

@@ -3,14 +3,13 @@ package rtsp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/hookline/hookline/internal/acceptor"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/stream"
 )
@@ -122,37 +121,35 @@ type Registry interface {
 	Add(s Session) (remove func())
 }
 
-// Server accepts RTSP publishers and players.
+// Server accepts RTSP publishers and players. The server of package acceptor says how many connections there are and were refused;
+// Serve takes a listener, of crypto/tls for rtsps; Close ends publications with fact.EndServerStop unless the hub ended them before.
 type Server struct {
-	hub      Hub
-	gate     Gate
-	cfg      atomic.Pointer[Config]
-	accepted atomic.Uint64
-	refused  atomic.Uint64
-	ports    *ports
-	groups   *groups
-	ctx      context.Context
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
+	*acceptor.Server
+	hub    Hub
+	gate   Gate
+	cfg    atomic.Pointer[Config]
+	ports  *ports
+	groups *groups
 
-	mu        sync.Mutex // guards what follows
-	closed    bool
-	listeners map[net.Listener]struct{}
-	sessions  map[*session]struct{}
-	perIP     map[string]int
-	tunnels   map[string]*tunnel // by their cookie, until the second connection comes
-	casts     map[string]*caster // by publication and interface
+	mu      sync.Mutex         // guards what follows
+	tunnels map[string]*tunnel // by their cookie, until the second connection comes
+	casts   map[string]*caster // by publication and interface
 }
 
 // New returns a server that publishes to and plays from hub.
 func New(cfg Config, hub Hub, gate Gate) *Server {
 	s := &Server{
-		hub: hub, gate: gate, listeners: map[net.Listener]struct{}{}, sessions: map[*session]struct{}{},
-		perIP: map[string]int{}, tunnels: map[string]*tunnel{}, casts: map[string]*caster{},
-		ports: &ports{}, groups: &groups{},
+		hub: hub, gate: gate, tunnels: map[string]*tunnel{}, casts: map[string]*caster{}, ports: &ports{}, groups: &groups{},
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.Reconfigure(cfg)
+	s.Server = acceptor.New(acceptor.Config{
+		Protocol: "RTSP", Closed: ErrServerClosed, Logger: s.cfg.Load().Logger,
+		Limits: func() (all, perIP int) {
+			c := s.cfg.Load()
+			return c.MaxConnections, c.MaxPerIP
+		},
+		New: func(conn net.Conn, n uint64) acceptor.Session { return newSession(s, conn, n) },
+	})
 	return s
 }
 
@@ -162,132 +159,4 @@ func (s *Server) Reconfigure(cfg Config) {
 	s.cfg.Store(&cfg)
 	s.ports.limit(cfg.PortMin, cfg.PortMax)
 	s.groups.limit(cfg.MulticastMin, cfg.MulticastMax, cfg.PortMin, cfg.PortMax)
-}
-
-// Connections returns how many connections there are.
-func (s *Server) Connections() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.sessions)
-}
-
-// Refused returns how many connections were closed at once because of a limit.
-func (s *Server) Refused() uint64 { return s.refused.Load() }
-
-// Serve accepts connections until l fails or Close is called, which makes it return ErrServerClosed. It owns l. A
-// listener of crypto/tls makes it rtsps.
-func (s *Server) Serve(l net.Listener) error {
-	defer l.Close()
-	if !s.track(l) {
-		return ErrServerClosed
-	}
-	defer s.untrack(l)
-	for pause := time.Duration(0); ; {
-		conn, err := l.Accept()
-		if err == nil {
-			pause = 0
-			s.accept(conn)
-			continue
-		}
-		if s.ctx.Err() != nil {
-			return ErrServerClosed
-		}
-		// Out of file descriptors, say: what is there goes on, and the next connection may find room.
-		var temporary interface{ Temporary() bool }
-		if !errors.As(err, &temporary) || !temporary.Temporary() {
-			return fmt.Errorf("rtsp: accept: %w", err)
-		}
-		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-		s.cfg.Load().Logger.Warn("can't accept RTSP connections", "error", err, "pause", pause)
-		select {
-		case <-time.After(pause):
-		case <-s.ctx.Done():
-		}
-	}
-}
-
-func (s *Server) track(l net.Listener) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.listeners[l] = struct{}{}
-	return true
-}
-
-func (s *Server) untrack(l net.Listener) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.listeners, l)
-}
-
-// accept starts the session of conn, or closes it when there is no room.
-func (s *Server) accept(conn net.Conn) {
-	n := s.accepted.Add(1)
-	sess := newSession(s, conn, n)
-	if !s.admit(sess) {
-		s.refused.Add(1)
-		_ = conn.Close()
-		sess.log.Debug("RTSP connection refused: too many")
-		return
-	}
-	go func() {
-		defer s.wg.Done()
-		defer s.release(sess)
-		sess.run()
-	}()
-}
-
-func (s *Server) admit(sess *session) bool {
-	cfg := sess.cfg
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ip := sess.peer.IP
-	if s.closed || len(s.sessions) >= cfg.MaxConnections || cfg.MaxPerIP > 0 && s.perIP[ip] >= cfg.MaxPerIP {
-		return false
-	}
-	s.sessions[sess] = struct{}{}
-	s.perIP[ip]++
-	s.wg.Add(1)
-	return true
-}
-
-func (s *Server) release(sess *session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.sessions, sess)
-	ip := sess.peer.IP
-	if s.perIP[ip]--; s.perIP[ip] <= 0 {
-		delete(s.perIP, ip)
-	}
-}
-
-// Close stops accepting, ends all sessions (their publications with fact.EndServerStop unless the hub ended them
-// before) and waits for their goroutines. It is idempotent.
-func (s *Server) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	s.cancel()
-	for l := range s.listeners {
-		_ = l.Close()
-	}
-	for sess := range s.sessions {
-		sess.end(fact.EndServerStop)
-	}
-	s.mu.Unlock()
-	s.wg.Wait()
-	return nil
-}
-
-// endpoint splits an address; what is no IP address gives an empty one.
-func endpoint(a net.Addr) (ip string, port int) {
-	if a == nil {
-		return "", 0
-	}
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return "", 0
-	}
-	return ap.Addr().Unmap().WithZone("").String(), int(ap.Port())
 }

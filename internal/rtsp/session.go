@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hookline/hookline/internal/acceptor"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/outlet"
 	"github.com/hookline/hookline/internal/stream"
@@ -70,8 +71,8 @@ func newSession(srv *Server, conn net.Conn, n uint64) *session {
 	if _, ok := conn.(*tls.Conn); ok {
 		s.protocol = "rtsps"
 	}
-	s.peer.IP, s.peer.Port = endpoint(conn.RemoteAddr())
-	s.peer.LocalIP, s.peer.LocalPort = endpoint(conn.LocalAddr())
+	s.peer.IP, s.peer.Port = acceptor.Endpoint(conn.RemoteAddr())
+	s.peer.LocalIP, s.peer.LocalPort = acceptor.Endpoint(conn.LocalAddr())
 	s.peer.TypeID = "mediakit::RtspSession"
 	if s.cfg.NewID != nil {
 		s.peer.ID = s.cfg.NewID()
@@ -82,12 +83,15 @@ func newSession(srv *Server, conn net.Conn, n uint64) *session {
 	_, _ = rand.Read(id[:]) // never fails since Go 1.24
 	s.id = hex.EncodeToString(id[:])
 	s.log = s.cfg.Logger.With("session", s.peer.ID, "peer", s.peer.IP)
-	s.ctx, s.cancel = context.WithCancel(srv.ctx)
+	s.ctx, s.cancel = context.WithCancel(srv.Context())
 	return s
 }
 
-// run serves the connection until it ends.
-func (s *session) run() {
+// Stop implements acceptor.Session.
+func (s *session) Stop() { s.end(fact.EndServerStop) }
+
+// Run implements acceptor.Session.
+func (s *session) Run() {
 	defer s.conn.Close()
 	defer s.cancel()
 	if c, ok := s.conn.(interface{ SetNoDelay(bool) error }); ok {

@@ -335,8 +335,8 @@ func FuzzSession(f *testing.F) {
 		hc.MaxStreamWait = time.Millisecond
 		hub := stream.New(hc, w, w, Formats(1400, 1400))
 		srv := New(Config{Logger: slog.New(slog.DiscardHandler), Handshake: 10 * time.Millisecond, PortMin: 40000, PortMax: 40003}, hub, w)
-		srv.accept(&script{Reader: bytes.NewReader(in)})
-		srv.wg.Wait()
+		srv.Accept(&script{Reader: bytes.NewReader(in)})
+		srv.Wait()
 		_ = srv.Close()
 		if err := hub.Stop(t.Context()); err != nil {
 			t.Error(err)
