@@ -1,6 +1,6 @@
 // Command live-dashboard shows what is live, on a page that changes by itself.
 //
-//	HOOKLINE_SECRET=whsec_… HOOKLINE_API=http://127.0.0.1:8080 HOOKLINE_API_SECRET=… go run ./examples/live-dashboard
+//	WEBHOOK_SECRET=whsec_… API_URL=http://127.0.0.1:8080 API_SECRET=… go run ./examples/live-dashboard
 //
 // with the hook.on_* URLs of the server set to http://127.0.0.1:9000/hooks. The page is http://127.0.0.1:9000/, the list
 // /live.json, the changes /events. There is no database: what was live before the start is read from the server.
@@ -103,12 +103,12 @@ func run(ctx context.Context) error {
 	allow := func(context.Context, *receiver.Event, *receiver.Publish) (receiver.PublishDecision, error) {
 		return receiver.AllowPublish(receiver.PublishOptions{}), nil
 	}
-	kit, err := receiver.New(receiver.WithSecrets(os.Getenv("HOOKLINE_SECRET")), receiver.OnPublish(allow))
+	kit, err := receiver.New(receiver.WithSecrets(os.Getenv("WEBHOOK_SECRET")), receiver.OnPublish(allow))
 	if err != nil {
 		return err
 	}
 	go func() { // what no event has told: before the start, and after an outage
-		_ = kit.KeepReconciled(ctx, &receiver.API{URL: os.Getenv("HOOKLINE_API"), Secret: os.Getenv("HOOKLINE_API_SECRET")}, time.Minute)
+		_ = kit.KeepReconciled(ctx, &receiver.API{URL: os.Getenv("API_URL"), Secret: os.Getenv("API_SECRET")}, time.Minute)
 	}()
 	srv := &http.Server{Addr: "127.0.0.1:9000", Handler: newDashboard(kit), ReadTimeout: 10 * time.Second}
 	go func() {

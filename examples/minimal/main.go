@@ -1,6 +1,6 @@
 // Command minimal receives a server's events: it lets publishers in by a token, and prints what becomes live and what ends.
 //
-//	HOOKLINE_SECRET=whsec_… go run ./examples/minimal
+//	WEBHOOK_SECRET=whsec_… go run ./examples/minimal
 //
 // with every hook.on_* URL of the server set to http://127.0.0.1:9000/hooks, and hook.secret to the same secret.
 package main
@@ -52,7 +52,7 @@ func options(out io.Writer) []receiver.Option {
 }
 
 func run(ctx context.Context) error {
-	kit, err := receiver.New(append(options(os.Stdout), receiver.WithSecrets(os.Getenv("HOOKLINE_SECRET")))...)
+	kit, err := receiver.New(append(options(os.Stdout), receiver.WithSecrets(os.Getenv("WEBHOOK_SECRET")))...)
 	if err != nil {
 		return err
 	}

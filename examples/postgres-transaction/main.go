@@ -2,9 +2,9 @@
 // event was handled are written in one transaction: whenever server, receiver or database are killed, each publication and each
 // recording is there once.
 //
-//	DATABASE_URL=postgres://… HOOKLINE_SECRET=whsec_… go run ./examples/postgres-transaction
+//	DATABASE_URL=postgres://… WEBHOOK_SECRET=whsec_… go run ./examples/postgres-transaction
 //
-// With HOOKLINE_API=http://127.0.0.1:8080 and HOOKLINE_API_SECRET what turns out to be missing is read from the server's log.
+// With API_URL=http://127.0.0.1:8080 and API_SECRET what turns out to be missing is read from the server's log.
 package main
 
 import (
@@ -77,9 +77,9 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer db.Close()
-	opts := []receiver.Option{receiver.WithSecrets(os.Getenv("HOOKLINE_SECRET"))}
-	if api := os.Getenv("HOOKLINE_API"); api != "" {
-		opts = append(opts, receiver.WithFetcher(&receiver.API{URL: api, Secret: os.Getenv("HOOKLINE_API_SECRET")}))
+	opts := []receiver.Option{receiver.WithSecrets(os.Getenv("WEBHOOK_SECRET"))}
+	if api := os.Getenv("API_URL"); api != "" {
+		opts = append(opts, receiver.WithFetcher(&receiver.API{URL: api, Secret: os.Getenv("API_SECRET")}))
 	}
 	kit, err := newReceiver(ctx, db, opts...)
 	if err != nil {

@@ -2,7 +2,7 @@
 // has it. Marks are in JetStream, too, so several of these programs may run behind a load balancer. A message has the id of its
 // event: what is handed over twice, because the program died between message and mark, is in the stream once.
 //
-//	NATS_URL=nats://127.0.0.1:4222 HOOKLINE_SECRET=whsec_… go run ./examples/queue-handover
+//	NATS_URL=nats://127.0.0.1:4222 WEBHOOK_SECRET=whsec_… go run ./examples/queue-handover
 //
 // with the hook.on_* URLs of what only tells (not on_publish and the like, which want a decision) set to http://127.0.0.1:9000/.
 package main
@@ -76,7 +76,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kit, err := newReceiver(ctx, js, store, receiver.WithSecrets(os.Getenv("HOOKLINE_SECRET")))
+	kit, err := newReceiver(ctx, js, store, receiver.WithSecrets(os.Getenv("WEBHOOK_SECRET")))
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import javax.crypto.spec.SecretKeySpec;
 import static java.nio.charset.StandardCharsets.*;
 
 /** Receives a Hookline server's events: verifies them, handles each once and in the order of its stream, and knows what is missing.
- *  <pre>HOOKLINE_SECRETS="whsec_… whpk_…" java Receiver.java 9000 state.properties</pre>
+ *  <pre>WEBHOOK_SECRETS="whsec_… whpk_…" java Receiver.java 9000 state.properties</pre>
  *  with the hook.on_* URLs of the server set to http://127.0.0.1:9000/. Java 17 or later, nothing else. Marks and effects are in one
  *  file that is replaced as a whole, so they agree whenever the process is killed. That costs as much as the file is long: with more
  *  than some hundred streams take a database, with marks and effects in one transaction.
@@ -156,7 +156,7 @@ public class Receiver {
         String answer = "{\"code\":-1}";
         try {
             byte[] raw = x.getRequestBody().readNBytes(BODY_LIMIT + 1);
-            String now = System.getenv("HOOKLINE_TEST_NOW"); // vectors have a clock of their own
+            String now = System.getenv("WEBHOOK_TEST_NOW"); // vectors have a clock of their own
             Headers h = x.getRequestHeaders();
             if (raw.length > BODY_LIMIT) status = 413;
             else if (!authentic(h.getFirst("webhook-id"), h.getFirst("webhook-timestamp"), h.getFirst("webhook-signature"), raw, keys,
@@ -232,7 +232,7 @@ public class Receiver {
         }
         Path file = Path.of(args[1]).toAbsolutePath();
         if (Files.exists(file)) try (InputStream in = Files.newInputStream(file)) { state.load(in); }
-        List<String> keys = List.of(System.getenv("HOOKLINE_SECRETS").split(" "));
+        List<String> keys = List.of(System.getenv("WEBHOOK_SECRETS").split("\\s+"));
         System.setProperty("sun.net.httpserver.nodelay", "true");
         HttpServer server = HttpServer.create(new InetSocketAddress("127.0.0.1", Integer.parseInt(args[0])), 0);
         server.createContext("/", x -> serve(x, keys, file));

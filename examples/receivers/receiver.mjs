@@ -1,6 +1,6 @@
 // Receives a Hookline server's events: verifies them, handles each once and in the order of its stream, and knows what is missing.
 //
-//   HOOKLINE_SECRETS="whsec_… whpk_…" node receiver.mjs 9000 state.json
+//   WEBHOOK_SECRETS="whsec_… whpk_…" node receiver.mjs 9000 state.json
 //
 // with the hook.on_* URLs of the server set to http://127.0.0.1:9000/. Node 20 or later, nothing else. Marks and effects are in one
 // file that is replaced as a whole, so they agree whenever the process is killed. That costs as much as the file is long: with more
@@ -127,7 +127,7 @@ function serve(req, res) {
   req.on('end', () => {
     if (size > BODY_LIMIT) return answer(413, {code: -1, msg: 'length'});
     const raw = Buffer.concat(parts);
-    const now = Number(process.env.HOOKLINE_TEST_NOW) || Date.now() / 1000; // vectors have a clock of their own
+    const now = Number(process.env.WEBHOOK_TEST_NOW) || Date.now() / 1000; // vectors have a clock of their own
     if (!authentic(req.headers, raw, keys, now)) return answer(401, {code: -1, msg: 'signature'});
     let body;
     try { body = JSON.parse(raw); } catch { /* answered below */ }
@@ -137,7 +137,7 @@ function serve(req, res) {
 }
 
 const [port, file] = process.argv.slice(2);
-const keys = (process.env.HOOKLINE_SECRETS ?? '').split(' ').filter(Boolean);
+const keys = (process.env.WEBHOOK_SECRETS ?? '').split(/\s+/).filter(Boolean);
 let state = {marks: {}, live: {}};
 if (port === 'check') {
   for (const v of JSON.parse(fs.readFileSync(file)).verify) {

@@ -1,6 +1,6 @@
 """Receives a Hookline server's events: verifies them, handles each once and in the order of its stream, and knows what is missing.
 
-    HOOKLINE_SECRETS="whsec_… whsec_…" python3 receiver.py 9000 state.db
+    WEBHOOK_SECRETS="whsec_… whsec_…" python3 receiver.py 9000 state.db
 
 with the hook.on_* URLs of the server set to http://127.0.0.1:9000/. Python 3.9 or later, nothing else. Python has no ed25519 of
 its own: sign with a whsec_ secret (v1); a request that is signed with v1a only is refused. "receiver.py check FILE" says which
@@ -115,7 +115,7 @@ class Receiver(BaseHTTPRequestHandler):
             self.close_connection = True
             return self.answer(413, {"code": -1, "msg": "length"})
         raw = self.rfile.read(int(length))
-        now = float(os.environ.get("HOOKLINE_TEST_NOW") or time.time())  # vectors have a clock of their own
+        now = float(os.environ.get("WEBHOOK_TEST_NOW") or time.time())  # vectors have a clock of their own
         if not authentic({k.lower(): v for k, v in self.headers.items()}, raw, KEYS, now):
             return self.answer(401, {"code": -1, "msg": "signature"})
         try:
@@ -141,7 +141,7 @@ if __name__ == "__main__":
         for v in json.load(open(sys.argv[2], encoding="utf-8"))["verify"]:
             print("ok" if authentic(v["headers"], v["body"].encode(), v["keys"], v["now"], v["tolerance_seconds"]) else "refused", v["name"])
         sys.exit()
-    KEYS, LOCK = os.environ["HOOKLINE_SECRETS"].split(), threading.Lock()
+    KEYS, LOCK = os.environ["WEBHOOK_SECRETS"].split(), threading.Lock()
     DB = sqlite3.connect(sys.argv[2], check_same_thread=False)
     DB.executescript(TABLES)
     server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Receiver)

@@ -63,7 +63,7 @@ type process struct {
 func (p program) start(t *testing.T, b *behaviour, state string) *process {
 	t.Helper()
 	r := &process{t: t, cmd: p.command(t, "0", state), lines: make(chan string, 1000)}
-	r.cmd.Env = append(os.Environ(), "HOOKLINE_SECRETS="+strings.Join(b.Keys, " "), fmt.Sprint("HOOKLINE_TEST_NOW=", b.Now))
+	r.cmd.Env = append(os.Environ(), "WEBHOOK_SECRETS="+strings.Join(b.Keys, " "), fmt.Sprint("WEBHOOK_TEST_NOW=", b.Now))
 	r.cmd.Stderr = &r.stderr
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
