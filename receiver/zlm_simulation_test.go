@@ -223,7 +223,7 @@ func TestZLMediaKitSimulation(t *testing.T) {
 	sum := &tally{kinds: map[string]int{}, count: map[receiver.Certainty]int{}, wrong: map[receiver.Certainty]int{}}
 	runs := *zlmSeeds
 	if testing.Short() {
-		runs /= 3
+		runs /= 5
 	}
 	for seed := *first; seed < *first+uint64(runs); seed++ {
 		simulateZLM(t, seed, sum)
