@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -127,7 +126,9 @@ func hlsSegments(ctx context.Context, e *env) (rs []Result, err error) {
 		return nil, err
 	}
 	ours.Clients = e.hlsClients
-	nginx, err := e.openFileServer(ctx, root)
+	nginx, err := e.startNginx(ctx, func(_, dir, addr string) []byte {
+		return fmt.Appendf(nil, fileServerConfig, dir, addr, root)
+	})
 	switch {
 	case errors.Is(err, ErrNoNginx):
 		return []Result{{Name: "hls_segments_ratio", Unit: "ratio", Skipped: err.Error()}}, nil
@@ -236,33 +237,3 @@ http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
   client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; fastcgi_temp_path %[1]s/c; uwsgi_temp_path %[1]s/d; scgi_temp_path %[1]s/e;
   server { listen %[2]s; root %[3]s; } }
 `
-
-// openFileServer starts nginx on a directory. Its address is where RTMP's would be.
-func (e *env) openFileServer(ctx context.Context, root string) (*process, error) {
-	program, _, err := findNginx()
-	if err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp(e.dir, "files-")
-	if err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
-	}
-	addr, err := freeAddress(ctx)
-	if err != nil {
-		return nil, err
-	}
-	file := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(file, fmt.Appendf(nil, fileServerConfig, dir, addr, root), 0o600); err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
-	}
-	p := newProcess(ctx, []string{program, "-p", dir, "-c", file, "-e", "stderr"}, dir, os.Environ())
-	p.rtmp = addr
-	if err := p.start(); err != nil {
-		return nil, err
-	}
-	if err := p.awaitPort(ctx); err != nil {
-		p.kill()
-		return nil, err
-	}
-	return p, nil
-}

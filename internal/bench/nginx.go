@@ -48,6 +48,18 @@ func findNginx() (program, module string, err error) {
 
 // openNginx starts nginx with the same publisher as a server has.
 func (e *env) openNginx(ctx context.Context) (*scene, error) {
+	p, err := e.startNginx(ctx, func(module, dir, addr string) []byte {
+		return fmt.Appendf(nil, nginxConfig, module, dir, addr)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return openStream(ctx, p, publishArgs{URL: protoRTMP.url(p.rtmp), Bitrate: e.bitrate})
+}
+
+// startNginx starts nginx with a configuration for the given module, directory and address. The address is that of the
+// process's RTMP, whatever it speaks.
+func (e *env) startNginx(ctx context.Context, config func(module, dir, addr string) []byte) (*process, error) {
 	program, module, err := findNginx()
 	if err != nil {
 		return nil, err
@@ -61,7 +73,7 @@ func (e *env) openNginx(ctx context.Context) (*scene, error) {
 		return nil, err
 	}
 	file := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(file, fmt.Appendf(nil, nginxConfig, module, dir, addr), 0o600); err != nil {
+	if err := os.WriteFile(file, config(module, dir, addr), 0o600); err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
 	p := newProcess(ctx, []string{program, "-p", dir, "-c", file, "-e", "stderr"}, dir, os.Environ())
@@ -73,7 +85,7 @@ func (e *env) openNginx(ctx context.Context) (*scene, error) {
 		p.kill()
 		return nil, err
 	}
-	return openStream(ctx, p, publishArgs{URL: protoRTMP.url(p.rtmp), Bitrate: e.bitrate})
+	return p, nil
 }
 
 // freeAddress returns one that nobody listens at: nginx does not choose a port itself.
