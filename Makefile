@@ -19,7 +19,7 @@ DURATION     ?= 10m
 ARGS         ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test matrix simulate kill-loop kit-loop soak bench lint fmt fuzz tools test-deps clean
+.PHONY: help build run demo test matrix simulate kill-loop kit-loop soak bench lint fmt fuzz fuzz-corpus tools test-deps clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ fmt: tools ## format the code
 
 fuzz: ## run every fuzz target for FUZZTIME seconds, all of them within FUZZTOTAL
 	@GO='$(GO)' scripts/fuzz '$(FUZZTIME)' '$(FUZZTOTAL)'
+
+fuzz-corpus: ## keep in testdata what fuzzing has found since; make fuzz of 10 s and more begins with that
+	@GO='$(GO)' scripts/fuzz-corpus save
 
 tools: ## install the pinned linters into .tools
 	@GO='$(GO)' scripts/install-tools
