@@ -205,7 +205,7 @@ func TestTornTail(t *testing.T) {
 		life(t, s, r, "a")
 	}
 	live := publish(t, s.rtmpURL("b"))
-	r.accept(event.OnStreamChanged, "b", register)
+	r.accept(event.OnStreamChanged, "b", registerOf(schemas()[len(schemas())-1]))
 	live.keep(t)
 	s.kill()
 	changeFile(t, state, regexp.MustCompile(`\.log$`), func(b []byte) []byte {
