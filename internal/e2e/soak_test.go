@@ -351,8 +351,6 @@ func (k *soak) viewHLS(ctx context.Context, stream string, got *atomic.Int64) er
 }
 
 func (k *soak) fetch(ctx context.Context, url string) (string, error) {
-	var n atomic.Int64
-	var text strings.Builder
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return "", err
@@ -362,11 +360,11 @@ func (k *soak) fetch(ctx context.Context, url string) (string, error) {
 		return "", err
 	}
 	defer resp.Body.Close()
-	_, err = io.Copy(io.MultiWriter(&text, counter{&n}), io.LimitReader(resp.Body, 64<<20))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %s", url, resp.Status)
 	}
-	return text.String(), err
+	return string(text), err
 }
 
 // viewRTSP plays the first track over TCP.
