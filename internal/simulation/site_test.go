@@ -60,6 +60,7 @@ type life struct {
 	// since says from which hook_index on a key is surely owed; never: its events may be left out.
 	since map[string]uint64
 	place uint64 // the first position that is owed
+	begun bool   // the endpoint has been open in this life
 }
 
 const never = ^uint64(0)
@@ -105,6 +106,10 @@ func includes(cfg *delivery.Config, key string) bool {
 // open starts the endpoint as the configuration says, after a start of the process or when it is added.
 func (s *site) open() {
 	s.mu.Lock()
+	if cfg := &s.cfg; !s.begun && cfg.From > 0 { // of what is gone by now, nothing is owed to who is new
+		s.place = max(s.w.mem.Info().First, cfg.From)
+	}
+	s.begun = true
 	cfg := s.cfg
 	s.mu.Unlock()
 	index := s.w.seq.Stats().NextIndex
@@ -207,7 +212,6 @@ func (s *site) add(beginning bool) {
 	if beginning {
 		s.cfg.From = max(s.w.mem.Info().First, 1)
 	}
-	s.place = s.w.mem.Info().First
 	s.mu.Unlock()
 	s.open()
 }
