@@ -142,6 +142,7 @@ type API struct {
 	log    *slog.Logger
 	logins *logins
 	calls  map[string]*endpoint // by lower-case path
+	absent map[string]*endpoint // by lower-case path: calls of ZLMediaKit that Hookline does not have
 	names  []string
 	v1     []v1Route
 	load   cpuMeter
@@ -182,7 +183,8 @@ func New(deps Deps) *API {
 		deps.MaxWaiters = 256
 	}
 	a := &API{
-		deps: deps, log: deps.Logger, logins: newLogins(), calls: map[string]*endpoint{}, v1: v1Routes(),
+		deps: deps, log: deps.Logger, logins: newLogins(), calls: map[string]*endpoint{},
+		absent: map[string]*endpoint{}, v1: v1Routes(),
 		done: make(chan struct{}), streams: make(chan struct{}, deps.MaxEventStreams),
 		waiters: make(chan struct{}, deps.MaxWaiters), busy: make(chan struct{}, maxCalls),
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"runtime"
 	"strconv"
@@ -18,7 +19,7 @@ func getServerConfig(c *call) (any, error) {
 func setServerConfig(c *call) (any, error) {
 	changed, err := c.api.deps.Config.Set(c.dotted())
 	if err != nil && changed == 0 {
-		return nil, &callError{CodeOtherFailed, err.Error()}
+		return nil, errors.Join(&callError{CodeOtherFailed, err.Error()}, err)
 	}
 	m := answer{"code": CodeSuccess, "changed": changed}
 	if err != nil { // in effect, so it is a success; but not one to keep quiet about

@@ -171,10 +171,63 @@ func TestOnlyWhatExists(t *testing.T) {
 	if !slices.Contains(names, any("/index/api/close_streams")) || len(names) != len(w.api.calls) {
 		t.Errorf("list: %v", names)
 	}
-	for _, n := range []string{"openRtpServer", "getRtpInfo", "listRtpServer", "addStreamProxy", "startRecord", "addDeviceProxy", ""} {
+	for _, n := range []string{"getSnap", "whip", "whep", "startRecord", "addDeviceProxy", ""} {
 		rec := w.serve(request(t, http.MethodGet, "/index/api/"+n, "", ""))
 		if rec.Code != http.StatusNotFound || slices.Contains(names, any("/index/api/"+n)) {
 			t.Errorf("%s: %d", n, rec.Code)
+		}
+	}
+}
+
+// TestAbsentCalls: what ZLMediaKit's clients call and Hookline does not have is told in JSON, as they expect it.
+func TestAbsentCalls(t *testing.T) {
+	w := newWorld(t)
+	_, list := w.get("/index/api/getApiList")
+	names := list["data"].([]any)
+	known := 0
+	for feature, calls := range absentCalls() {
+		for _, n := range calls {
+			known++
+			if slices.Contains(names, any("/index/api/"+n)) {
+				t.Errorf("%s is listed", n)
+			}
+			rec := w.serve(request(t, http.MethodPost, "/index/api/"+n+"?secret="+testSecret, "application/json", `{"key":"k"}`))
+			var m map[string]any
+			if err := json.Unmarshal(rec.Body.Bytes(), &m); err != nil || rec.Code != http.StatusOK {
+				t.Fatalf("%s: %d %s", n, rec.Code, rec.Body)
+			}
+			if want, ok := nothingThere()[n]; ok {
+				if got := fmt.Sprint(m["code"], len(m)); got != fmt.Sprint(0, len(want)) {
+					t.Errorf("%s: %v, want %v", n, m, want)
+				}
+				continue
+			}
+			if want := n + " is not available: Hookline has no " + feature; m["code"] != -1.0 || m["msg"] != want {
+				t.Errorf("%s: %v, want msg %q", n, m, want)
+			}
+		}
+	}
+	for n := range nothingThere() {
+		if w.api.absent[strings.ToLower(indexPrefix+n)] == nil {
+			t.Errorf("%s belongs to no feature", n)
+		}
+	}
+	if known != len(w.api.absent) {
+		t.Errorf("%d calls, want %d", len(w.api.absent), known)
+	}
+	for _, n := range []string{"addStreamProxy", "listRtpServer"} { // for those who may call
+		rec := w.serve(request(t, http.MethodGet, "/index/api/"+n, "", ""))
+		if _, code := decodeCode(t, w, request(t, http.MethodGet, "/index/api/"+n, "", "")); code != "-100" {
+			t.Errorf("%s without secret: %s", n, rec.Body)
+		}
+	}
+	// The examples of a real server that has none of it.
+	for _, n := range []string{"delStreamProxy_again", "closeRtpServer_again", "getRtpInfo", "listRtpSender"} {
+		var ex example
+		readFile(t, "testdata/examples_absent/"+n+".json", &ex)
+		_, m := w.get(ex.Request.Path)
+		if got, want := fmt.Sprint(m), fmt.Sprint(ex.Response.JSON); got != want {
+			t.Errorf("%s: %s, want %s", n, got, want)
 		}
 	}
 }

@@ -104,13 +104,18 @@ func (a *API) register() {
 		a.names = append(a.names, indexPrefix+e.name)
 		a.calls[strings.ToLower(indexPrefix+e.name)] = &e
 	}
+	a.registerAbsent()
 }
 
 // serveIndex serves /index/api.
 func (a *API) serveIndex(w http.ResponseWriter, r *http.Request) {
 	s := a.settings()
 	crossDomain(w, r, &s)
-	e := a.calls[strings.ToLower(r.URL.Path)]
+	path := strings.ToLower(r.URL.Path)
+	e := a.calls[path]
+	if e == nil {
+		e = a.absent[path]
+	}
 	if e == nil {
 		a.notFound(w, &s)
 		return
@@ -169,7 +174,7 @@ func (a *API) run(e *endpoint, c *call) {
 		result = m
 	}
 	if e.action != "" && code != CodeAuthFailed {
-		c.audit(e.action, code)
+		c.audit(e.action, code, err)
 	}
 	if c.settings.Debug {
 		a.log.InfoContext(c.r.Context(), "api call", "path", indexPrefix+e.name, "peer", c.r.RemoteAddr,

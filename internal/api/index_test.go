@@ -45,6 +45,7 @@ func TestParameters(t *testing.T) {
 		{"empty in the query, given in the body", "POST", "isMediaOnline?app=&schema=rtmp&vhost=v&stream=s", form, secret + "&app=a", nil, "0"},
 		{"first of two", "GET", "isMediaOnline?" + secret + "&secret=x&" + tuple, "", "", nil, "0"},
 		{"other body", "POST", "isMediaOnline", "text/plain", secret + "&" + tuple, nil, "-100"},
+		{"json behind a byte order mark", "POST", "isMediaOnline?" + secret, jsonType, "\ufeff" + `{"schema":"a","vhost":"v","app":"l","stream":"s"}`, nil, "0"},
 		{"junk as json", "POST", "isMediaOnline?" + secret, jsonType, `{"schema`, nil, "-300"},
 		{"json that is no object", "POST", "isMediaOnline?" + secret, jsonType, `[1]`, nil, "-300"},
 		{"bad escapes stay", "GET", "isMediaOnline?" + secret + "&schema=%zz&vhost=%&app=%4&stream=%00%ff", "", "", nil, "0"},
@@ -268,6 +269,34 @@ func TestSetServerConfig(t *testing.T) {
 	changed = 0
 	if _, m = w.get("/index/api/setServerConfig?a.b=1"); m["code"] != -1.0 || m["msg"] != "disk full" {
 		t.Errorf("refused: %v", m)
+	}
+	fails = unshown{errors.New("hook.on_play = \"http://user:hidden@\"; allowed: a URL"), "hook.on_play: allowed is a URL"}
+	if _, m = w.get("/index/api/setServerConfig?a.b=1"); m["code"] != -1.0 || m["msg"] != fails.Error() {
+		t.Errorf("refused: %v", m)
+	}
+	if log := w.log.String(); !strings.Contains(log, `result=-1 err="hook.on_play: allowed is a URL"`) || strings.Contains(log, "hidden") {
+		t.Errorf("the log does not say what is wrong, or shows the value: %s", log)
+	}
+}
+
+// unshown is an error that can be told without its values.
+type unshown struct {
+	error
+	safe string
+}
+
+func (r unshown) Refusals() string { return r.safe }
+
+// TestIntegers: languages write whole numbers in several ways, and what begins like one is one.
+func TestIntegers(t *testing.T) {
+	for v, want := range map[string]int{
+		"10": 10, "10.0": 10, " 7": 7, "-3": -3, "+4": 4, "12abc": 12, "1e3": 1, "true": 0, "abc": 0, "": 0, "-": 0, "--1": 0,
+		"99999999999": 0, "0x10": 0,
+	} {
+		p := params{values: map[string]param{"n": {"n", v}}}
+		if got := p.integer("N"); got != want {
+			t.Errorf("%q: %d, want %d", v, got, want)
+		}
 	}
 }
 

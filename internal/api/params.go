@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -99,7 +100,7 @@ func (p *params) addForm(s string) error {
 // object: ZLMediaKit stops there. A body that is no object has no parameters.
 func (p *params) addJSON(body []byte) error {
 	var members map[string]json.RawMessage
-	if json.Unmarshal(body, &members) != nil {
+	if json.Unmarshal(bytes.TrimPrefix(body, []byte("\ufeff")), &members) != nil {
 		return nil //nolint:nilerr // junk in a body is not an error
 	}
 	if len(members) > maxParams {
@@ -154,9 +155,15 @@ func (p *params) flag(name string) bool {
 	return v == "1" || strings.EqualFold(v, "true")
 }
 
-// integer returns an int, 0 for junk.
+// integer returns an int: the number with which the value begins, 0 for junk. Languages that have one kind of numbers
+// write 10 as 10.0.
 func (p *params) integer(name string) int {
-	n, err := strconv.ParseInt(p.text(name), 10, 32)
+	v := strings.TrimLeft(p.text(name), " \t\r\n")
+	end := 0
+	for end < len(v) && ('0' <= v[end] && v[end] <= '9' || end == 0 && (v[end] == '-' || v[end] == '+')) {
+		end++
+	}
+	n, err := strconv.ParseInt(v[:end], 10, 32)
 	if err != nil {
 		return 0
 	}

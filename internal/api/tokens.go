@@ -177,8 +177,14 @@ func aboutOf(pairs []any) map[string]any {
 // errRefused stands for the reason of a refusal, which may quote a value.
 var errRefused = errors.New("refused")
 
-// audit tells of a call of /index/api that changes something.
-func (c *call) audit(action string, code Code) {
+// refusals is an error that can say what is wrong without quoting values.
+type refusals interface {
+	error
+	Refusals() string
+}
+
+// audit tells of a call of /index/api that changes something. failed is why it did not.
+func (c *call) audit(action string, code Code, failed error) {
 	x := Action{Action: action, By: bySecret, Result: "done"}
 	if !same(c.text("secret"), c.settings.Secret) {
 		x.By = byLogin
@@ -186,6 +192,10 @@ func (c *call) audit(action string, code Code) {
 	var err error
 	if code != CodeSuccess {
 		x.Result, err = strconv.Itoa(int(code)), errRefused
+		var r refusals
+		if errors.As(failed, &r) { // clients tend to swallow the answer: the log says what is wrong
+			err = errors.New(r.Refusals())
+		}
 	}
 	c.api.tell(c.r, &c.settings, x, c.aboutCall(), err)
 }

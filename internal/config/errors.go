@@ -81,6 +81,15 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Refusals names what is refused and what is allowed instead, on one line and without the values, which may be secrets.
+func (e Errors) Refusals() string {
+	about := make([]string, len(e))
+	for i, v := range e {
+		about[i] = v.Key + ": allowed is " + v.Allowed
+	}
+	return strings.Join(about, "; ")
+}
+
 // Unwrap makes the single errors visible to errors.Is and errors.As.
 func (e Errors) Unwrap() []error {
 	out := make([]error, len(e))

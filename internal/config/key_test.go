@@ -121,7 +121,7 @@ func TestAllowedValues(t *testing.T) {
 		{"hook.timeoutSec", []string{"10", "0.5", "30.0"}, []string{"", "0", "-1", "inf", "nan", "1e3", "3601", "10s"}},
 		{"hook.on_play", []string{"", "http://h", "https://u:p@h:1/p?a=b&c=d"}, []string{"h", "ftp://h", "http://", "http://a b"}},
 		{"http.port", []string{"0", "80", "65535"}, []string{"", "-1", "65536", "http"}},
-		{"rtp_proxy.port_range", []string{"30000-35000", "30000 - 30035"}, []string{"", "30000", "30000-30034", "2-1", "0-100", "1-65536"}},
+		{"rtp_proxy.port_range", []string{"30000-35000", "30000 - 30035", "30000-30010"}, []string{"", "30000", "30000-30002", "2-1", "0-100", "1-65536"}},
 		{"general.listen_ip", []string{"::", "0.0.0.0", "127.0.0.1"}, []string{"", "localhost", "1.2.3"}},
 		{"hook.stream_changed_schemas", []string{"", "rtmp", "rtsp/hls.fmp4"}, []string{"flv", "rtmp,rtsp"}},
 		{"http.allow_ip_range", []string{"", "::1, 10.0.0.0/8"}, []string{"10.0.0", "10.0.0.2-10.0.0.1", "::1-10.0.0.1", "10.0.0.0/33"}},

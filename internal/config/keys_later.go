@@ -8,7 +8,7 @@ func rtpProxyKeys() []Key {
 	payloadType := func(name, def, codec string) Key {
 		return intKey("rtp_proxy."+name, def, 0, 127, Now, "payload type of "+codec, nil)
 	}
-	ports := portRangeKey("rtp_proxy.port_range", "30000-35000", 36, Now, "pool of ports for RTP over UDP",
+	ports := portRangeKey("rtp_proxy.port_range", "30000-35000", 4, Now, "pool of ports for RTP over UDP",
 		func(c *Config, first, last int) { c.RTSP.PortMin, c.RTSP.PortMax = first, last })
 	return append(planned(
 		portKey("rtp_proxy.port", "10000", "shared GB28181 port, UDP and TCP", nil),

@@ -459,3 +459,22 @@ func TestPoll(t *testing.T) {
 		}
 	})
 }
+
+// TestRefusals: what is said to a log names no value.
+func TestRefusals(t *testing.T) {
+	o := open(t, "[api]\nsecret=0123456789abcdef0123456789abcdef\n")
+	_, err := o.Set(map[string]string{"hook.on_play": "ftp://user:hidden@h", "hook.retry": "x"})
+	var refused interface{ Refusals() string }
+	if !errors.As(err, &refused) {
+		t.Fatalf("%T: %v", err, err)
+	}
+	got := refused.Refusals()
+	for _, want := range []string{"hook.on_play: allowed is empty, or an http", "; hook.retry: allowed is "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q does not say %q", got, want)
+		}
+	}
+	if strings.Contains(got, "hidden") {
+		t.Errorf("a value is shown: %s", got)
+	}
+}
