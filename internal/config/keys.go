@@ -192,14 +192,13 @@ func generalKeys() []Key {
 }
 
 func protocolKeys() []Key {
-	ms := time.Millisecond
-	keys := []Key{
+	return []Key{
 		intKey("protocol.modify_stamp", "2", 0, 2, New, "time stamps: 0 keep, 1 receive time, 2 relative with repair",
 			func(c *Config) *int { return &c.Protocol.ModifyStamp }),
 		boolKey("protocol.enable_audio", "1", New, "keep audio", func(c *Config) *bool { return &c.Protocol.EnableAudio }),
 		boolKey("protocol.auto_close", "0", New, "close a stream that nobody watches",
 			func(c *Config) *bool { return &c.Protocol.AutoClose }),
-		durationKey("protocol.continue_push_ms", "15000", ms, 0, maxMS, New, "grace period of a dropped publisher",
+		durationKey("protocol.continue_push_ms", "15000", time.Millisecond, 0, maxMS, New, "grace period of a dropped publisher",
 			func(c *Config) *time.Duration { return &c.Protocol.ContinuePush }),
 		boolKey("protocol.enable_rtsp", "1", New, "RTSP and WebRTC", func(c *Config) *bool { return &c.Protocol.EnableRTSP }),
 		boolKey("protocol.enable_rtmp", "1", New, "RTMP and FLV", func(c *Config) *bool { return &c.Protocol.EnableRTMP }),
@@ -219,11 +218,9 @@ func protocolKeys() []Key {
 			func(c *Config) *bool { return &c.Protocol.EnableHLSFMP4 }),
 		pathKey("protocol.hls_save_path", "./www", New, "root of HLS files",
 			func(c *Config) *string { return &c.Protocol.HLSSavePath }),
-	}
-	return append(keys, planned(
 		boolKey("protocol.add_mute_audio", "1", New, "add silence where audio is missing",
 			func(c *Config) *bool { return &c.Protocol.AddMuteAudio }),
-		durationKey("protocol.paced_sender_ms", "0", ms, 0, maxMS, New, "smoothing timer",
+		durationKey("protocol.paced_sender_ms", "0", time.Millisecond, 0, maxMS, New, "smoothing timer",
 			func(c *Config) *time.Duration { return &c.Protocol.PacedSender }),
 		boolKey("protocol.hls_demand", "0", New, "mux HLS only for viewers",
 			func(c *Config) *bool { return &c.Protocol.HLSDemand }),
@@ -233,7 +230,7 @@ func protocolKeys() []Key {
 			func(c *Config) *bool { return &c.Protocol.TSDemand }),
 		boolKey("protocol.fmp4_demand", "0", New, "mux fMP4 only for viewers",
 			func(c *Config) *bool { return &c.Protocol.FMP4Demand }),
-	)...)
+	}
 }
 
 func apiKeys() []Key {

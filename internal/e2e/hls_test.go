@@ -124,3 +124,29 @@ func TestOnlyHLS(t *testing.T) {
 	}
 	s.stop()
 }
+
+// TestHLSOnDemand: with hls_demand both variants are registered like the other schemas and nothing is written; ffprobe wakes each,
+// Low-Latency HLS too, and gets pictures and sound without an error.
+func TestHLSOnDemand(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	s, r := serve(t, "protocol.hls_demand", "1", "protocol.enable_hls", "1", "protocol.enable_hls_fmp4", "1", "protocol.hls_save_path", root, "hls.segDur", "1", "hls.lowLatency", "1",
+		"general.maxStreamWaitMS", "60000")
+	publish(t, s.rtmpURL("quiet")).keep(t)
+	for _, schema := range []string{"hls", "hls.fmp4"} {
+		r.accept(event.OnStreamChanged, "quiet", registerOf(schema))
+	}
+	if left, err := os.ReadDir(root); err != nil || len(left) > 0 {
+		t.Errorf("%v %v", left, err)
+	}
+	for _, list := range []string{"hls.m3u8", "hls.fmp4.m3u8"} {
+		text := runTool(t, "ffprobe", "-v", "error", "-read_intervals", "%+2", "-show_entries", "packet=codec_type", "-of", "csv", s.hlsURL("quiet", list)).output()
+		if strings.Count(text, "video") < 25 || strings.Count(text, "audio") < 25 {
+			t.Errorf("%s: %s", list, text)
+		}
+		if _, err := os.Stat(filepath.Join(root, "live", "quiet", list)); err != nil {
+			t.Error(err)
+		}
+	}
+	s.stop()
+}

@@ -81,12 +81,15 @@ const maxAhead = 2
 // reload returns the playlist that a request asks for, and waits for it if it is not there yet.
 func (g *segmenter) reload(ctx context.Context, d directive) ([]byte, error) {
 	s := g.state()
+	if s == nil {
+		return nil, errSlow
+	}
 	if d.wait && !s.list.ended {
 		if d.sequence >= s.sequence+maxAhead {
 			return nil, errAhead
 		}
 		var err error
-		if s, err = g.await(ctx, func(s *state) bool { return s.has(d.sequence, d.part) }); err != nil {
+		if s, err = g.follow(ctx, func(s *state) bool { return s.has(d.sequence, d.part) }); err != nil {
 			return nil, err
 		}
 	}
@@ -96,17 +99,20 @@ func (g *segmenter) reload(ctx context.Context, d directive) ([]byte, error) {
 	return s.playlist(), nil
 }
 
-// await waits for a state, up to three target durations. The last one of a stream ends every wait.
-func (g *segmenter) await(ctx context.Context, until func(*state) bool) (*state, error) {
+// follow waits for a state, up to three target durations. The last one of a stream ends every wait.
+func (g *segmenter) follow(ctx context.Context, until func(*state) bool) (*state, error) {
 	s := g.state()
+	if s == nil {
+		return nil, errSlow
+	}
 	if until(s) || s.list.ended {
 		return s, nil
 	}
-	most := int64(g.srv.cfg.Load().MaxWaiting)
-	defer g.srv.waiting.Add(-1)
-	if g.srv.waiting.Add(1) > most {
-		return nil, errCrowd
+	leave, err := g.srv.queue()
+	if err != nil {
+		return nil, err
 	}
+	defer leave()
 	t := time.NewTimer(3 * time.Duration(s.list.target) * time.Second)
 	defer t.Stop()
 	for {
@@ -119,20 +125,36 @@ func (g *segmenter) await(ctx context.Context, until func(*state) bool) (*state,
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		if s = g.state(); until(s) || s.list.ended {
+		switch s = g.state(); {
+		case s == nil: // all viewers were away for too long
+			return nil, errSlow
+		case until(s) || s.list.ended:
 			return s, nil
 		}
 	}
 }
 
+// queue counts a request in that waits, and returns what counts it out.
+func (s *Server) queue() (leave func(), err error) {
+	leave = func() { s.waiting.Add(-1) }
+	if s.waiting.Add(1) > int64(s.cfg.Load().MaxWaiting) {
+		leave()
+		return nil, errCrowd
+	}
+	return leave, nil
+}
+
 // fetch returns the file and the place in it of a part, and waits for the one that is announced.
 func (g *segmenter) fetch(ctx context.Context, number uint64) (file string, p part, err error) {
 	s := g.state()
+	if s == nil {
+		return "", p, os.ErrNotExist
+	}
 	switch next := s.list.low.next; {
 	case number > next || number == next && s.list.ended:
 		return "", p, os.ErrNotExist
 	case number == next:
-		if s, err = g.await(ctx, func(s *state) bool { return s.list.low.next > number }); err != nil {
+		if s, err = g.follow(ctx, func(s *state) bool { return s.list.low.next > number }); err != nil {
 			return "", p, err
 		}
 	}
@@ -148,7 +170,7 @@ func (s *Server) servePart(w http.ResponseWriter, r *http.Request, g *segmenter,
 	rest, _ := strings.CutPrefix(strings.TrimSuffix(name, g.ext), "part_")
 	token, digits, _ := strings.Cut(rest, "_")
 	number, err := strconv.ParseUint(digits, 10, 63)
-	if err != nil || g.low == nil || token != g.low.token || g.state() == nil {
+	if err != nil || g.low == nil || token != g.low.token {
 		http.NotFound(w, r)
 		return
 	}

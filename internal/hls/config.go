@@ -43,6 +43,9 @@ type Config struct {
 	Vhosts bool
 	// AllowCrossDomains echoes Origin (http.allow_cross_domains). Default true.
 	AllowCrossDomains bool
+	// Wait bounds how long a request waits for the playlist of a stream that was not watched (general.maxStreamWaitMS); more than
+	// ViewerIdle counts as that. Default 15 s.
+	Wait time.Duration
 	// ViewerIdle is how long a viewer may not ask before it has left. Default 60 s.
 	ViewerIdle time.Duration
 	// FileBuffer is what is collected before it is written (hls.fileBufSize). Default 64 KiB.
@@ -67,7 +70,7 @@ func DefaultConfig() Config {
 	return Config{
 		Root: "./www", FileBuffer: 64 << 10,
 		Segment: 2 * time.Second, Count: 3, Retain: 5, DeleteDelay: 10 * time.Second, Extension: ".mp4",
-		AllowCrossDomains: true, ViewerIdle: time.Minute, QueueBytes: 32 << 20, MaxViewers: 100_000,
+		AllowCrossDomains: true, Wait: 15 * time.Second, ViewerIdle: time.Minute, QueueBytes: 32 << 20, MaxViewers: 100_000,
 		Part: 300 * time.Millisecond, MaxWaiting: 10_000,
 		Address: remote, Logger: slog.Default(),
 	}

@@ -14,5 +14,8 @@
 //   - With Config.LowLatency the fMP4 variant is Low-Latency HLS (RFC 8216bis): parts, which are runs of bytes of the segment's
 //     file, playlists and the next part for which a request can wait. Each part is complete on disk before a playlist names it.
 //     Nothing is rendered, and nobody is woken, unless somebody asks.
+//   - With hls_demand a segmenter that keeps nothing registers when its tracks are known, and writes nothing until it has a viewer:
+//     the request waits, for Config.Wait at most. When the last viewer is gone so are its files. What is made then goes on with the
+//     numbers of the playlist, behind a discontinuity.
 //   - Every report of a segment (on_record_ts) comes before the playlist that names it.
 package hls

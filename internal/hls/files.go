@@ -49,7 +49,7 @@ func (g *segmenter) writeInit() error {
 	}
 	n := len(g.inits)
 	g.init = initOf(n)
-	if g.cfg.Keep || g.cfg.Count == 0 { // older files need the one that is there
+	if g.keeps() { // older files need the one that is there
 		for ; n < 10000; n++ {
 			g.init = initOf(n)
 			old, err := os.ReadFile(filepath.Join(g.dir, g.init))
@@ -75,7 +75,7 @@ func initOf(n int) string {
 // discard removes files that left the playlists long enough ago.
 func (g *segmenter) discard() {
 	keep := g.listing + g.cfg.Delay
-	kept := g.cfg.Keep || g.cfg.Count == 0
+	kept := g.keeps()
 	if !kept {
 		keep += g.cfg.Retain
 	}
@@ -118,12 +118,15 @@ func (g *segmenter) publish(ended bool) {
 			g.list(delayedName, behind)
 		}
 	}
-	g.mu.Lock()
-	g.playlist, g.behind = now, behind
-	g.mu.Unlock()
 	if g.low != nil {
 		g.expose(nil, ended)
 	}
+	g.offer(now, behind, ended)
+	g.register()
+}
+
+// register makes the playlist known, once.
+func (g *segmenter) register() {
 	if !g.reported {
 		g.reported = true
 		g.srv.show(g)
@@ -159,10 +162,12 @@ func (g *segmenter) finish() {
 	for name, h := range g.hours {
 		g.writeHour(name, h, true)
 	}
-	if g.reported {
+	if g.listing > 0 {
 		g.publish(true)
+	} else {
+		g.offer(nil, nil, true)
 	}
-	if g.cfg.Keep || g.cfg.Count == 0 {
+	if g.keeps() {
 		g.srv.retire(g, nil, nil)
 		return
 	}

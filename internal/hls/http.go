@@ -192,33 +192,39 @@ func (s *Server) servePlaylist(w http.ResponseWriter, r *http.Request, cfg *Conf
 		http.Error(w, "no such stream", http.StatusNotFound)
 		return
 	}
-	b, behind := g.current()
-	switch t.rest {
-	case playlistName(t.variant):
-		if g.low == nil {
-			break
-		}
-		d, err := directives(r.URL.RawQuery)
-		if err == nil {
-			b, err = g.reload(r.Context(), d)
-		}
-		if err != nil {
-			deny(w, err)
-			return
-		}
-	case delayedName:
-		b = behind
-	default:
-		b, _ = os.ReadFile(filepath.Join(g.dir, filepath.FromSlash(t.rest))) // its name was checked by parse
-	}
-	if b == nil {
-		http.Error(w, "no such playlist yet", http.StatusNotFound)
+	b, err := g.read(r, t.rest, min(cfg.Wait, cfg.ViewerIdle))
+	if err != nil {
+		deny(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", playlistType)
 	w.Header().Set("Cache-Control", "no-store")
 	n, _ := w.Write(b) // a client that left
 	v.sent(int64(n))
+}
+
+// read returns a playlist, and waits for one that is not there yet.
+func (g *segmenter) read(r *http.Request, name string, wait time.Duration) ([]byte, error) {
+	switch name {
+	case delayedName:
+		return g.await(r.Context(), wait, func() []byte { return g.behind })
+	case playlistName(g.variant):
+		d, err := directives(r.URL.RawQuery)
+		if err != nil && g.low != nil {
+			return nil, err
+		}
+		b, err := g.await(r.Context(), wait, func() []byte { return g.playlist })
+		if err != nil || g.low == nil {
+			return b, err
+		}
+		return g.reload(r.Context(), d)
+	default: // its name was checked by parse
+		b, err := os.ReadFile(filepath.Join(g.dir, filepath.FromSlash(name)))
+		if err != nil {
+			return nil, errNone
+		}
+		return b, nil
+	}
 }
 
 // refuse translates an error of Hub.Play.

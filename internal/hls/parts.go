@@ -102,7 +102,7 @@ func (g *segmenter) endPart(f *media.Frame) error {
 		return err
 	}
 	g.cur.parts = g.low.close(g.cur.parts, g.length, g.cur.size)
-	if g.reported {
+	if g.listing > 0 {
 		g.expose(&g.cur, false)
 	}
 	return nil
@@ -139,7 +139,7 @@ func (g *segmenter) expose(open *segment, ended bool) {
 	}
 }
 
-// state returns what is shown now; nil before the first playlist, and without Low-Latency HLS.
+// state returns what is shown now; nil while there is no playlist, and without Low-Latency HLS.
 func (g *segmenter) state() *state {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -25,12 +25,15 @@ type segmenter struct {
 	variant string
 	dir     string
 	ext     string
+	demand  bool // nothing is made without viewers
 	// before is closed when the publication before has left the directory, free when this one has.
 	before, free chan struct{}
 
-	mu               sync.Mutex // guards what follows; read by those who ask
-	playlist, behind []byte     // behind: that of Config.Delay
-	shown            *state     // of Low-Latency HLS
+	mu               sync.Mutex    // guards what follows; read by those who ask
+	playlist, behind []byte        // nil: there is none now; behind: that of Config.Delay
+	shown            *state        // of Low-Latency HLS; nil as long as playlist is
+	over             bool          // no playlist follows
+	news             chan struct{} // closed when one of the above changes; nil when nobody waits for that
 
 	// Owned by run.
 	program  stream.Program
@@ -51,7 +54,7 @@ type segmenter struct {
 	resets   int
 	low      *lowLatency // nil: no parts
 	known    []segment   // in a playlist, or not deleted yet; what is in it does not change any more
-	listing  int         // of known, from the end: those in the playlist
+	listing  int         // of known, from the end: those in the playlist; 0: there is none now
 	target   int
 	reported bool // the schema is registered
 	hours    map[string]*hour
@@ -66,6 +69,7 @@ func (s *Server) start(variant string, j stream.Job) stream.Sink {
 		log:  cfg.Logger.With("stream", j.Stream.Key(), "publication", j.Publication, "variant", variant),
 		free: make(chan struct{}),
 	}
+	g.demand = j.Options.HLSDemand && !j.Asked && !g.keeps()
 	if variant == FMP4 {
 		g.ext = cfg.Extension
 		if cfg.LowLatency {
@@ -99,6 +103,7 @@ func (g *segmenter) run(err error) {
 	g.program = g.job.Program
 	g.mux = newMuxer(g.variant, g.program.Tracks, g.low)
 	g.target = max(1, int((g.cfg.Segment+time.Second-1)/time.Second))
+	g.announce(g.program)
 	if err := g.work(); err != nil {
 		g.log.Error("HLS ends", "err", err)
 		g.Close()
@@ -128,6 +133,8 @@ func (g *segmenter) work() error {
 		for _, o := range orders {
 			if o.Program != nil {
 				g.change(*o.Program)
+			} else if o.Sleep {
+				g.rest()
 			} else if err := g.frame(o.Frame, o.Key); err != nil {
 				return err
 			}
@@ -144,6 +151,7 @@ func (g *segmenter) change(p stream.Program) {
 	if same(g.program.Tracks, p.Tracks) {
 		g.next = nil
 	}
+	g.announce(p)
 }
 
 // maxGap is the distance of two frames from which on their times are not those of one clock.
@@ -222,7 +230,7 @@ func (g *segmenter) measure(f *media.Frame) {
 
 // wanted is the length from which on the segment may end.
 func (g *segmenter) wanted() time.Duration {
-	if g.cfg.FastRegister && !g.reported {
+	if g.cfg.FastRegister && g.listing == 0 {
 		return 0
 	}
 	return g.cfg.Segment
@@ -302,7 +310,7 @@ func (g *segmenter) cut(next *media.Frame) error {
 		g.listing = n
 	}
 	g.discard()
-	if g.cfg.Keep || g.cfg.Count == 0 {
+	if g.keeps() {
 		g.keepHour()
 	}
 	g.publish(false)
@@ -329,9 +337,5 @@ func (g *segmenter) report() {
 	}, false)
 }
 
-// current returns the playlist, and that of Config.Delay.
-func (g *segmenter) current() (playlist, behind []byte) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.playlist, g.behind
-}
+// keeps says whether the files stay: HLS is a recording then.
+func (g *segmenter) keeps() bool { return g.cfg.Keep || g.cfg.Count == 0 }

@@ -73,7 +73,7 @@ func (s *Server) Reconfigure(cfg Config) {
 	if cfg.Extension == "" {
 		cfg.Extension = d.Extension
 	}
-	for _, v := range []struct{ v, d *time.Duration }{{&cfg.Segment, &d.Segment}, {&cfg.ViewerIdle, &d.ViewerIdle}, {&cfg.Part, &d.Part}} {
+	for _, v := range []struct{ v, d *time.Duration }{{&cfg.Segment, &d.Segment}, {&cfg.ViewerIdle, &d.ViewerIdle}, {&cfg.Wait, &d.Wait}, {&cfg.Part, &d.Part}} {
 		if *v.v <= 0 {
 			*v.v = *v.d
 		}

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // stage is a hub with HLS, in a bubble of synctest.
 type stage struct {
-	t    *testing.T
+	t    testing.TB
 	srv  *Server
 	hub  *stream.Hub
 	root string
@@ -43,7 +43,7 @@ type stage struct {
 	refuse string
 }
 
-func newStage(t *testing.T, change func(*Config)) *stage {
+func newStage(t testing.TB, change func(*Config)) *stage {
 	t.Helper()
 	s := &stage{t: t, root: t.TempDir()}
 	s.opts = stream.Options{
@@ -69,11 +69,16 @@ func newStage(t *testing.T, change func(*Config)) *stage {
 // stop ends everything, so that the bubble can end.
 func (s *stage) stop() {
 	s.t.Helper()
+	s.end()
+	synctest.Wait()
+}
+
+func (s *stage) end() {
+	s.t.Helper()
 	s.srv.Hang()
 	if err := errors.Join(s.hub.Stop(context.Background()), s.srv.Close()); err != nil {
 		s.t.Error(err)
 	}
-	synctest.Wait()
 }
 
 // nothing is the packager of a schema that is there from the beginning.

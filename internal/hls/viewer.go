@@ -143,6 +143,7 @@ func (s *Server) sweep() {
 	for id, v := range s.viewers {
 		v.mu.Lock()
 		old := now.Sub(v.seen) > idle
+		v.over = v.over || old // who asks from now on is let in anew
 		v.mu.Unlock()
 		if old {
 			delete(s.viewers, id)

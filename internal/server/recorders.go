@@ -28,6 +28,7 @@ func (s *Server) hlsConfig(c *config.Config) hls.Config {
 	cfg.Segment, cfg.Count, cfg.Delay, cfg.Retain, cfg.Keep = h.Segment, h.Count, h.Delay, h.Retain, h.Keep
 	cfg.Report, cfg.DeleteDelay, cfg.FastRegister = h.Report, h.DeleteDelay, h.FastRegister
 	cfg.LowLatency, cfg.Part = h.LowLatency, h.Part
+	cfg.Wait = c.General.MaxStreamWait
 	cfg.Vhosts, cfg.AllowCrossDomains = c.General.EnableVhost, c.HTTP.AllowCrossDomains
 	cfg.SessionID, cfg.Logger = s.web.sessions.NewID, s.log
 	cfg.Absent = func(w http.ResponseWriter, r *http.Request) bool { return s.files.ServeAdmitted(w, r) }

@@ -20,11 +20,12 @@ type Inbox struct {
 	dropped int
 }
 
-// Order is one thing for the goroutine to do: take a frame, or a change of the tracks.
+// Order is one thing for the goroutine to do: take a frame, or a change of the tracks, or sleep.
 type Order struct {
 	Frame   *media.Frame
 	Key     bool     // a viewer could start at Frame
 	Program *Program // of a change; Frame is nil
+	Sleep   bool     // there are no viewers any more; Frame is nil
 }
 
 // NewInbox returns an inbox that holds limit bytes of frames.
@@ -53,6 +54,16 @@ func (b *Inbox) Change(p Program) {
 	defer b.mu.Unlock()
 	if !b.closed {
 		b.push(Order{Program: &p})
+	}
+}
+
+// Sleep is that of a Sleeper. What was dropped before matters no more.
+func (b *Inbox) Sleep() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.skip = false
+		b.push(Order{Sleep: true})
 	}
 }
 

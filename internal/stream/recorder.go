@@ -36,6 +36,17 @@ type Sink interface {
 	Close()
 }
 
+// Sleeper is a Sink that need not work while nobody watches what it makes.
+type Sleeper interface {
+	Sink
+	// OnDemand says whether it sleeps as long as the schema that it registers has no viewers. It is asked once, after Start; such a
+	// sink sleeps when it starts, and has to register its schema although it gets no frames.
+	OnDemand() bool
+	// Sleep says that the last viewer has left: nothing but Change and Close follows until there is a viewer again, and then at
+	// first the frames since the newest key frame, some of which may be known. The rules of Sink's methods hold.
+	Sleep()
+}
+
 // Job is what a sink is told when it starts, and its way to say what happened.
 type Job struct {
 	Publication string
@@ -49,6 +60,8 @@ type Job struct {
 	MaxSlice time.Duration
 	// Now is the DTS of the newest frame.
 	Now time.Duration
+	// Asked: the API asked for it, so that it is wanted whether somebody watches or not.
+	Asked bool
 
 	rec *recording
 }
@@ -131,9 +144,11 @@ type recording struct {
 	pub     *publication
 	kind    *Recorder
 	sink    Sink
-	counted bool   // counts as a reader
-	schema  string // that it registered
-	closed  bool   // nothing is written any more
+	counted bool    // counts as a reader
+	schema  string  // that it registered
+	sleeper Sleeper // the sink, if it works on demand
+	asleep  bool    // it gets no frames
+	closed  bool    // nothing is written any more
 	done    bool
 	over    chan struct{} // closed with done
 }
@@ -165,26 +180,66 @@ func (r *recording) withdraw() {
 	}
 }
 
-// startRecording begins one. The stream's lock is held and the publication is open.
-func (p *publication) startRecording(k *Recorder, root string, slice time.Duration) {
-	p.recordFrom(k, root, slice, p.gop.frames)
+// sleep lets what a schema is made with sleep, since its last viewer has left.
+func (p *publication) sleep(s *source) {
+	if r := p.maker(s); r != nil && r.sleeper != nil && !r.asleep {
+		r.asleep = true
+		r.sleeper.Sleep()
+	}
 }
 
+// wake lets it work for the first viewer.
+func (p *publication) wake(s *source) {
+	if r := p.maker(s); r != nil {
+		r.wake()
+	}
+}
+
+func (r *recording) wake() {
+	if r.asleep {
+		r.asleep = false
+		r.take(r.pub.gop.frames)
+	}
+}
+
+// take writes what was cached.
+func (r *recording) take(cached []*media.Frame) {
+	for i, f := range cached {
+		r.sink.Write(f, i == 0 || f.Key)
+	}
+}
+
+// maker returns the recording that makes a schema, or nil.
+func (p *publication) maker(s *source) *recording {
+	for _, r := range p.recordings {
+		if r.schema == s.schema && !r.closed && p.source(s.schema) == s {
+			return r
+		}
+	}
+	return nil
+}
+
+// startRecording begins one with what is cached since the newest key frame. The stream's lock is held and the publication is
+// open.
+func (p *publication) startRecording(k *Recorder, j Job) { p.recordFrom(k, j, p.gop.frames) }
+
 // recordFrom is startRecording with what was cached.
-func (p *publication) recordFrom(k *Recorder, root string, slice time.Duration, cached []*media.Frame) {
+func (p *publication) recordFrom(k *Recorder, j Job, cached []*media.Frame) {
 	r := &recording{pub: p, kind: k, over: make(chan struct{})}
-	r.sink = k.Start(Job{
-		Publication: p.id, Stream: p.name, Params: p.first.Params, Options: p.opts, Program: p.program(),
-		Root: root, MaxSlice: slice, Now: p.clock.last, rec: r,
-	})
+	j.Publication, j.Stream, j.Params, j.Options, j.Program = p.id, p.name, p.first.Params, p.opts, p.program()
+	j.Now, j.rec = p.clock.last, r
+	r.sink = k.Start(j)
+	if s, ok := r.sink.(Sleeper); ok && s.OnDemand() {
+		r.sleeper, r.asleep = s, true
+	}
 	p.recordings = append(p.recordings, r)
 	if k.Counts != nil && k.Counts(&p.opts) {
 		r.counted = true
 		p.counting++
 		p.readersChanged(p.idle.schema)
 	}
-	for i, f := range cached {
-		r.sink.Write(f, i == 0 || f.Key)
+	if !r.asleep {
+		r.take(cached)
 	}
 }
 
@@ -197,7 +252,7 @@ func (p *publication) wanted() bool {
 func (p *publication) startWanted() {
 	for i := range p.hub.recorders {
 		if k := &p.hub.recorders[i]; k.Wanted(&p.opts) {
-			p.startRecording(k, "", 0)
+			p.startRecording(k, Job{})
 		}
 	}
 }
@@ -205,7 +260,7 @@ func (p *publication) startWanted() {
 // record hands a frame to the recordings.
 func (p *publication) record(f *media.Frame, key bool) {
 	for _, r := range p.recordings {
-		if !r.closed {
+		if !r.closed && !r.asleep {
 			r.sink.Write(f, key)
 		}
 	}
@@ -233,7 +288,8 @@ func (p *publication) recordingOf(kind string) *recording {
 // ErrNoRecorder: there is no recorder of that name.
 var ErrNoRecorder = errors.New("stream: no such recorder")
 
-// StartRecord begins a recording of a live stream; one that goes on already stays as it is. root and slice are optional.
+// StartRecord begins a recording of a live stream; one that goes on already stays as it is, but sleeps no more. root and slice are
+// optional.
 // Errors: ErrNotFound, ErrNoRecorder.
 func (h *Hub) StartRecord(name fact.Stream, kind, root string, slice time.Duration) error {
 	k := slices.IndexFunc(h.recorders, func(r Recorder) bool { return r.Name == kind })
@@ -241,9 +297,12 @@ func (h *Hub) StartRecord(name fact.Stream, kind, root string, slice time.Durati
 		return fmt.Errorf("%w: %q", ErrNoRecorder, kind)
 	}
 	return h.withLive(name, func(p *publication) error {
-		if p.recordingOf(kind) == nil {
-			p.startRecording(&h.recorders[k], root, slice)
+		if r := p.recordingOf(kind); r != nil {
+			r.sleeper = nil
+			r.wake()
+			return nil
 		}
+		p.startRecording(&h.recorders[k], Job{Root: root, MaxSlice: slice, Asked: true})
 		return nil
 	})
 }
@@ -267,7 +326,7 @@ func (h *Hub) RecordExtra(name fact.Stream, k Recorder, back time.Duration) erro
 		if n >= maxExtra {
 			return ErrTooMany
 		}
-		p.recordFrom(&k, "", 0, p.gop.since(p.clock.last-back))
+		p.recordFrom(&k, Job{Asked: true}, p.gop.since(p.clock.last-back))
 		return nil
 	})
 }

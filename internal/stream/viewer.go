@@ -40,6 +40,9 @@ func (p *publication) attach(s *source, f Format, req PlayRequest) *Viewer {
 	p.viewers[v] = struct{}{}
 	s.readers++
 	p.readersChanged(s.schema)
+	if s.readers == 1 {
+		p.wake(s)
+	}
 	return v
 }
 
@@ -99,6 +102,9 @@ func (v *Viewer) Close() {
 	v.report()
 	if !p.ended {
 		p.readersChanged(v.source.schema)
+		if v.source.readers == 0 {
+			p.sleep(v.source)
+		}
 	}
 	if p.ended && len(p.viewers) == 0 {
 		stop(p.linger)
