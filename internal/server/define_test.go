@@ -82,7 +82,7 @@ func newRig(t *testing.T, more, made string) *rig {
 
 func (r *rig) write(more string) {
 	r.t.Helper()
-	text := fmt.Sprintf("[general]\nlisten_ip=127.0.0.1\nflowThreshold=0\nmediaServerId=test\n[rtmp]\nport=65535\n[http]\nport=65535\n"+
+	text := fmt.Sprintf("[general]\nlisten_ip=127.0.0.1\nflowThreshold=0\nmediaServerId=test\n[rtmp]\nport=65535\n[rtsp]\nport=65535\n[http]\nport=65535\n"+
 		"[server]\nstate_dir=%s\n[delivery]\nbackoff_min_ms=20\nbackoff_max_ms=100\n[api]\nsecret=%s\n%s", r.dir, rigSecret, more)
 	if err := os.WriteFile(r.file, []byte(text), 0o600); err != nil {
 		r.t.Fatal(err)

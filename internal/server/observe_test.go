@@ -50,7 +50,7 @@ const observeSecret = "observe-0123456789abcdef"
 // startServer starts a server with keys in the environment's form, and stops it at the end.
 func startServer(t *testing.T, env ...string) *server.Server {
 	t.Helper()
-	env = append(env, "HOOKLINE_HTTP_PORT=65535", "HOOKLINE_RTMP_PORT=65535", "HOOKLINE_RTMP_SSLPORT=0",
+	env = append(env, "HOOKLINE_HTTP_PORT=65535", "HOOKLINE_RTMP_PORT=65535", "HOOKLINE_RTMP_SSLPORT=0", "HOOKLINE_RTSP_PORT=65535",
 		"HOOKLINE_HTTP_SSLPORT=0", "HOOKLINE_SERVER_STATE_DIR="+t.TempDir(), "HOOKLINE_JOURNAL_FSYNC=0",
 		"HOOKLINE_JOURNAL_MIN_FREE_MB=1", "HOOKLINE_API_SECRET="+observeSecret)
 	s, err := server.Start(t.Context(), server.Options{Environ: env, Logger: slog.New(slog.DiscardHandler)})

@@ -23,7 +23,7 @@ const operationsSecret = "operations-secret-0123456789"
 func inDir(t *testing.T, dir, more string) (s *server.Server, stop func()) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "config.ini")
-	text := "[general]\nlisten_ip=127.0.0.1\nmediaServerId=test\n[protocol]\nenable_hls=0\n[rtmp]\nport=65535\n[http]\nport=65535\n[server]\nstate_dir=" +
+	text := "[general]\nlisten_ip=127.0.0.1\nmediaServerId=test\n[protocol]\nenable_hls=0\n[rtmp]\nport=65535\n[rtsp]\nport=65535\n[http]\nport=65535\n[server]\nstate_dir=" +
 		dir + "\n[api]\nsecret=" + operationsSecret + "\n" + more
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
