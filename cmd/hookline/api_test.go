@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -402,5 +404,52 @@ func TestMoment(t *testing.T) {
 		if err := new(moment).UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q is a moment", text)
 		}
+	}
+}
+
+// TestServerAddress: who names the server's file need not repeat what it says.
+func TestServerAddress(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, name := range []string{"config.ini", "off.ini"} {
+		port := map[string]string{"config.ini": "18099", "off.ini": "0"}[name]
+		text := "[api]\nsecret=of-the-file-0123456789abcdef\n[http]\nport=" + port + "\n"
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir("data", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("data/identity.ini", []byte("secret = of-the-state\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const usual = "http://127.0.0.1:8080"
+	for _, c := range []struct {
+		client
+		address, secret string
+	}{
+		{client{}, usual, "of-the-state"},
+		{client{Config: "config.ini"}, "http://127.0.0.1:18099", "of-the-file-0123456789abcdef"},
+		{client{Config: "off.ini"}, usual, "of-the-file-0123456789abcdef"},
+		{client{Config: "config.ini", URL: "http://h:1/"}, "http://h:1", "of-the-file-0123456789abcdef"},
+		{client{Config: "config.ini", Secret: "s"}, "http://127.0.0.1:18099", "s"},
+		{client{Config: "not there", URL: "http://h:1", Secret: "s"}, "http://h:1", "s"},
+	} {
+		address, secret, err := c.server()
+		if err != nil || address != c.address || secret != c.secret {
+			t.Errorf("%+v: %s %s %v", c.client, address, secret, err)
+		}
+	}
+	if _, _, err := (&client{Config: "not there"}).server(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without the file: %v", err)
+	}
+}
+
+// TestNoServer: the error says what to do.
+func TestNoServer(t *testing.T) {
+	c := &client{URL: "http://127.0.0.1:1", Secret: "s"}
+	err := c.call(t.Context(), http.MethodGet, "/api/v1/endpoints", nil, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "no server listens at 127.0.0.1:1: is it running? --url") {
+		t.Error(err)
 	}
 }

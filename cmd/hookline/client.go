@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,9 +25,9 @@ import (
 
 // client calls the API of a running server.
 type client struct {
-	URL    string `default:"http://127.0.0.1:8080" env:"HOOKLINE_URL" help:"The server's HTTP address."`
+	URL    string `env:"HOOKLINE_URL" placeholder:"URL" help:"The server's HTTP address; default: this machine, at http.port of --config, or else at 8080."`
 	Secret string `env:"HOOKLINE_API_SECRET" help:"api.secret; default: from --config, or else from ./data/identity.ini."`
-	Config string `short:"c" placeholder:"FILE" help:"The server's config.ini, to read api.secret from."`
+	Config string `short:"c" placeholder:"FILE" help:"The server's config.ini, to read api.secret and http.port from."`
 }
 
 const (
@@ -44,7 +46,11 @@ func (c *client) open(ctx context.Context, method, path string, q url.Values, bo
 func (c *client) openWith(
 	ctx context.Context, method, path string, q url.Values, body any, header http.Header,
 ) (*http.Response, error) {
-	target := strings.TrimRight(c.URL, "/") + path
+	target, secret, err := c.server()
+	if err != nil {
+		return nil, err
+	}
+	target += path
 	if len(q) > 0 {
 		target += "?" + q.Encode()
 	}
@@ -60,16 +66,15 @@ func (c *client) openWith(
 	if err != nil {
 		return nil, err
 	}
-	secret, err := c.secret()
-	if err != nil {
-		return nil, err
-	}
 	req.Header = header
 	req.Header.Set("Authorization", "Bearer "+secret)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	res, err := http.DefaultClient.Do(req)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("no server listens at %s: is it running? --url says where it is (%w)", req.URL.Host, syscall.ECONNREFUSED)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -120,19 +125,23 @@ func (c *client) call(ctx context.Context, method, path string, q url.Values, bo
 	return nil
 }
 
-// secret finds the API secret.
-func (c *client) secret() (string, error) {
-	switch {
-	case c.Secret != "":
-		return c.Secret, nil
-	case c.Config != "":
+// server finds the address of the server, without a slash at the end, and the API secret.
+func (c *client) server() (address, secret string, err error) {
+	address, secret = strings.TrimRight(c.URL, "/"), c.Secret
+	if c.Config != "" && (address == "" || secret == "") {
 		conf, err := config.Load(c.Config, os.Environ())
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
-		return conf.API.Secret, nil
+		if address == "" && conf.HTTP.Port != 0 {
+			address = "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(conf.HTTP.Port))
+		}
+		secret = cmp.Or(secret, conf.API.Secret)
 	}
-	return localSecret(), nil
+	if secret == "" && c.Config == "" {
+		secret = localSecret()
+	}
+	return cmp.Or(address, "http://127.0.0.1:8080"), secret, nil
 }
 
 // localSecret reads the generated secret of a server that runs without a file in this directory.

@@ -227,7 +227,7 @@ func (a *API) route(path string) http.HandlerFunc {
 	case len(path) >= len(indexPrefix) && strings.EqualFold(path[:len(indexPrefix)], indexPrefix),
 		strings.EqualFold(path, indexRoot):
 		return a.serveIndex
-	case strings.HasPrefix(path, v1Prefix):
+	case strings.HasPrefix(path, v1Prefix), path == strings.TrimSuffix(v1Prefix, "/"):
 		return a.serveV1
 	case path == "/healthz":
 		return a.serveHealth

@@ -293,6 +293,9 @@ func (a *API) seqAt(key string, position uint64) (uint64, error) {
 // errNoEvent says that the journal has no event with an id.
 var errNoEvent = errors.New("no such event")
 
+// errNoHistory says that the journal has no event of a stream.
+var errNoHistory = errors.New("no event of the stream")
+
 // getEvent returns one event by its id.
 func (c *v1Call) getEvent() error {
 	rec, err := c.api.find(c.r, c.path[0])

@@ -197,6 +197,8 @@ func TestV1Access(t *testing.T) {
 		{"GET", "/api/v1/endpoints", nil, 401},
 		{"GET", "/api/v1/nothing", nil, 401},
 		{"GET", "/api/v1/nothing?secret=" + testSecret, nil, 404},
+		{"GET", "/api/v1?secret=" + testSecret, nil, 404},
+		{"POST", "/api/v1", []string{"secret", testSecret}, 404},
 		{"GET", "/api/v1/events/", []string{"secret", testSecret}, 404},
 		{"POST", "/api/v1/endpoints?secret=" + testSecret, nil, 405},
 		{"OPTIONS", "/api/v1/endpoints", []string{"Origin", "http://x"}, 204},

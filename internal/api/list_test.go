@@ -274,6 +274,9 @@ func TestTimeline(t *testing.T) {
 		}
 	}
 	w.raise(record("", 1, 200, event.OnServerStarted, base))
+	if status, m := w.get("/api/v1/streams/v/live/nobody/timeline"); status != 404 || m["detail"] != "the journal has no event of this stream" {
+		t.Errorf("no such stream: %d %v", status, m)
+	}
 	if status, m := w.get("/api/v1/streams//timeline"); status != 200 || len(positions(m)) != 1 {
 		t.Errorf("the server's own: %d %v", status, m)
 	}

@@ -430,6 +430,9 @@ func TestHostileWrites(t *testing.T) {
 		{"GET", "streams/timeline", "", 404, ProblemNotFound},
 	} {
 		status, m := w.call(c.method, "/api/v1/"+c.path, c.body)
+		if detail, ok := m["detail"].(string); !ok || detail == "" {
+			t.Errorf("%s %s %.60s: no detail: %v", c.method, c.path, c.body, m)
+		}
 		if status != c.status || m["code"] != c.code || m["status"] != float64(c.status) {
 			t.Errorf("%s %.60s %.60s: %d %v, want %d %s", c.method, c.path, c.body, status, m, c.status, c.code)
 		}

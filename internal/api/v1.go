@@ -55,7 +55,7 @@ func (a *API) serveV1(w http.ResponseWriter, r *http.Request) {
 	}
 	if found == nil && len(methods) > 0 {
 		w.Header().Set("Allow", strings.Join(append(methods, http.MethodOptions), ", "))
-		a.problem(w, http.StatusMethodNotAllowed, ProblemMethod, "")
+		a.problem(w, http.StatusMethodNotAllowed, ProblemMethod, "this path knows "+strings.Join(methods, ", "))
 		return
 	}
 	c := &v1Call{api: a, w: w, r: r, settings: s, path: path}
@@ -195,6 +195,8 @@ func (c *v1Call) problemOf(err error) (status int, code, detail string) {
 		return http.StatusNotFound, ProblemNotFound, "there is no dead letter at this position"
 	case errors.Is(err, errNoEvent):
 		return http.StatusNotFound, ProblemNotFound, "the journal has no such event"
+	case errors.Is(err, errNoHistory):
+		return http.StatusNotFound, ProblemNotFound, "the journal has no event of this stream"
 	case errors.Is(err, ErrConflict):
 		return http.StatusConflict, ProblemConflict, err.Error()
 	}

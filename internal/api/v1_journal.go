@@ -124,7 +124,7 @@ func (c *v1Call) timeline() error {
 	if last, err := c.api.deps.Journal.LastOfKey(key); err != nil {
 		return err
 	} else if last == nil {
-		return errNoEvent
+		return errNoHistory
 	}
 	recs, more, err := c.readKey(key, seq, n)
 	if err != nil {

@@ -183,6 +183,9 @@ func (s *Store) EditEndpoint(e EndpointEdit) (created bool, err error) {
 	if len(keys) > maxEndpointKeys {
 		errs = append(errs, &ValueError{Key: endpointPrefix + e.Name, Allowed: fmt.Sprintf("at most %d keys", maxEndpointKeys)})
 	}
+	if len(keys) == 0 && len(errs) == 0 { // an empty section is nothing to a file
+		errs = append(errs, &ValueError{Key: endpointPrefix + e.Name + ".url", Allowed: "an http or https URL; there is none"})
+	}
 	if err := errs.orNil(); err != nil {
 		slices.SortFunc(errs, func(a, b *ValueError) int { return strings.Compare(a.Key, b.Key) })
 		return false, err

@@ -140,6 +140,16 @@ func TestEditEndpointRefusals(t *testing.T) {
 			t.Errorf("the message shows the secret: %v", err)
 		}
 	}
+	// A file takes an empty section for none: it must not be kept as an endpoint that never starts.
+	bare := edit("a")
+	bare.Keys["url"] = nil
+	for _, e := range []EndpointEdit{edit("empty"), {Name: "a", Replace: true}, bare} {
+		_, err := o.EditEndpoint(e)
+		var errs Errors
+		if !errors.As(err, &errs) || errs[0].Key != "endpoint."+e.Name+".url" {
+			t.Errorf("%s without any key: %v", e.Name, err)
+		}
+	}
 	if state() != before {
 		t.Errorf("something was changed:\n%s", state())
 	}

@@ -30,7 +30,7 @@ func TestReplayOfWhatRetentionRemoved(t *testing.T) {
 	}))
 	defer receiver.Close()
 	file := filepath.Join(t.TempDir(), "config.ini")
-	text := fmt.Sprintf("[general]\nlisten_ip=127.0.0.1\nflowThreshold=0\n[rtmp]\nport=0\n[http]\nport=0\n[server]\nstate_dir=%s\n[delivery]\nwindow=1024\n"+
+	text := fmt.Sprintf("[general]\nlisten_ip=127.0.0.1\nflowThreshold=0\n[rtmp]\nport=0\n[http]\nport=0\n[rtsp]\nport=0\n[server]\nstate_dir=%s\n[delivery]\nwindow=1024\n"+
 		"[endpoint.held]\nurl=%s/held\nevents=on_flow_report\npaused=1\nconcurrency=1\n", t.TempDir(), receiver.URL)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

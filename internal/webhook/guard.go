@@ -34,7 +34,7 @@ func control(g Guard) func(ctx context.Context, network, address string, c sysca
 // under a prefix of the network's own can't be recognised. Such URLs also get no redirects: Config.MaxRedirects < 0.
 func PublicOnly(_ context.Context, _ string, addr netip.AddrPort) error {
 	if !isPublic(addr.Addr().Unmap()) {
-		return fmt.Errorf("%s is not a public address", addr.Addr())
+		return fmt.Errorf("%s is not a public address, which an endpoint made by API needs (api.allow_private_endpoints)", addr.Addr())
 	}
 	return nil
 }
