@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds every wait. It is long, because other tests run beside.
-const patience = 40 * time.Second
+const patience = 90 * time.Second
 
 // auto lets the system choose a port.
 const auto = "65535"
