@@ -49,23 +49,16 @@ func (r *Receiver) sequenced(ctx context.Context, e *Event) error {
 		r.stats.replays.Add(1)
 		return nil
 	}
-	named := e.Gap
-	if e.Type == event.OnEventGap {
-		var g event.Gap
-		if err := json.Unmarshal(e.Body, &g); err != nil {
-			return &badRequest{"gap: " + err.Error()}
-		}
-		if err := checkGap(g); err != nil {
-			return err
-		}
-		named = []event.Gap{g}
+	named, err := gapsOf(e)
+	if err != nil {
+		return err
 	}
 	k := Key{Source: e.Source, Stream: e.Stream, Replay: e.Replay}
 	if err := r.lanes.enter(ctx, k, r.queue); err != nil {
 		return err
 	}
 	defer r.lanes.leave(k)
-	err := r.update(ctx, k, e, named, r.fetcher != nil && e.Replay == "")
+	err = r.update(ctx, k, e, named, r.fetcher != nil && e.Replay == "")
 	if missing := (*missingError)(nil); errors.As(err, &missing) {
 		if err := r.fetch(ctx, k, e, missing.missed); err != nil {
 			return err
@@ -73,6 +66,21 @@ func (r *Receiver) sequenced(ctx context.Context, e *Event) error {
 		return r.update(ctx, k, e, named, false)
 	}
 	return err
+}
+
+// gapsOf returns the gaps that the sender names with e. An error is a [*badRequest].
+func gapsOf(e *Event) ([]event.Gap, error) {
+	if e.Type != event.OnEventGap {
+		return e.Gap, nil
+	}
+	var g event.Gap
+	if err := json.Unmarshal(e.Body, &g); err != nil {
+		return nil, &badRequest{"gap: " + err.Error()}
+	}
+	if err := checkGap(g); err != nil {
+		return nil, err
+	}
+	return []event.Gap{g}, nil
 }
 
 // missingError ends an update, so that what is missing can be fetched first.
@@ -85,26 +93,7 @@ func (*missingError) Error() string { return "receiver: events are missing" }
 func (r *Receiver) update(ctx context.Context, k Key, e *Event, named []event.Gap, fetch bool) error {
 	var s step
 	err := r.store.Update(ctx, k, func(ctx context.Context, m Mark) (Mark, error) {
-		s = m.advance(&e.Envelope, named)
-		if unclear := s.unclear(); fetch && unclear.From != 0 {
-			return m, &missingError{unclear}
-		}
-		if s.missed.From != 0 {
-			s.gaps = append(s.gaps, Gap{
-				Gap: event.Gap{From: s.missed.From, To: s.missed.To, Reason: ReasonMissed}, Missing: s.missed,
-			})
-		}
-		for i := range s.gaps {
-			if err := r.tellGap(ctx, e, &s.gaps[i]); err != nil {
-				return m, err
-			}
-		}
-		if s.act != apply && s.act != applyLate {
-			return s.next, nil
-		}
-		e.Late, e.NewEpoch = s.act == applyLate, s.reset
-		e.Verdict = r.tracker.peek(e, len(s.gaps) > 0)
-		return s.next, guard(func() error { return r.call(ctx, e) })
+		return r.proceed(ctx, m, e, named, fetch, &s)
 	})
 	if err != nil {
 		return err
@@ -113,12 +102,36 @@ func (r *Receiver) update(ctx context.Context, k Key, e *Event, named []event.Ga
 	return nil
 }
 
+// proceed calls the handlers of an event and returns the mark behind it.
+func (r *Receiver) proceed(ctx context.Context, m Mark, e *Event, named []event.Gap, fetch bool, s *step) (Mark, error) {
+	*s = m.advance(&e.Envelope, named)
+	if unclear := s.unclear(); fetch && unclear.From != 0 {
+		return m, &missingError{unclear}
+	}
+	s.tellMissed()
+	for i := range s.gaps {
+		if err := r.tellGap(ctx, e, &s.gaps[i]); err != nil {
+			return m, err
+		}
+	}
+	if s.act != apply && s.act != applyLate {
+		return s.next, nil
+	}
+	e.Late, e.NewEpoch = s.act == applyLate, s.reset
+	e.Verdict = r.tracker.peek(e, len(s.gaps) > 0)
+	return s.next, guard(func() error { return r.call(ctx, e) })
+}
+
 func (r *Receiver) tellGap(ctx context.Context, e *Event, g *Gap) error {
 	if r.handlers.gap == nil {
-		r.log.Warn("events are missing", "stream", e.Stream, "from", g.From, "to", g.To, "reason", g.Reason)
+		r.logGap(e.Stream, g)
 		return nil
 	}
 	return guard(func() error { return r.handlers.gap(ctx, e, g) })
+}
+
+func (r *Receiver) logGap(stream string, g *Gap) {
+	r.log.Warn("events are missing", "stream", stream, "from", g.From, "to", g.To, "reason", g.Reason)
 }
 
 // call runs the handlers of an event.
@@ -148,12 +161,9 @@ func (r *Receiver) call(ctx context.Context, e *Event) error {
 
 // committed counts, and lets the state follow.
 func (r *Receiver) committed(k Key, e *Event, s *step) {
-	r.stats.gaps.Add(uint64(len(s.gaps)))
-	r.stats.forgotten.Add(s.forgot)
 	switch s.act {
 	case obsolete:
 		r.stats.obsolete.Add(1)
-		return
 	case duplicate:
 		r.stats.duplicates.Add(1)
 	case applyLate:
@@ -163,6 +173,13 @@ func (r *Receiver) committed(k Key, e *Event, s *step) {
 		r.stats.handled.Add(1)
 	case moveOnly:
 	}
+	r.follow(k, e, s)
+}
+
+// follow lets the state follow an event that was committed.
+func (r *Receiver) follow(k Key, e *Event, s *step) {
+	r.stats.gaps.Add(uint64(len(s.gaps)))
+	r.stats.forgotten.Add(s.forgot)
 	if k.Replay != "" {
 		return // it tells of the past
 	}

@@ -9,6 +9,10 @@
 // Order. Events of one stream of one source run one at a time, in seq order; streams run in parallel. The request is
 // answered when the handler has returned and the [Store] has committed, so a sender that waits for answers stays in order.
 //
+// Answer first. With [WithInbox] it is answered when the event is durably in an inbox in the store, and handled afterwards: in the
+// order of its stream, streams side by side, after a restart what was there before what comes. Effect, mark and the removal from
+// the inbox commit together. What fails stays, and holds up its own stream, until it works or somebody says to skip it.
+//
 // Once. For each (source, stream) the store keeps a [Mark]: the epoch, the highest seq that was handled or named as missing,
 // and the seqs below it that never came. An event is handled when its seq is above the mark, or is one of those that never
 // came (then it is flagged [event.Envelope.Late]). Every other event is a duplicate: answered, not handled. There is no time

@@ -54,6 +54,7 @@ type handlers struct {
 	history   func(context.Context, *Event, *Outcome) error
 	gap       func(context.Context, *Event, *Gap) error
 	heartbeat func(context.Context, *Event) error
+	stuck     func(context.Context, *Event, Stuck) (bool, error)
 }
 
 func on[T any](t event.Type, f func(context.Context, *Event, *T) error) Option {

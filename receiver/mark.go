@@ -181,6 +181,15 @@ func (m Mark) advance(e *event.Envelope, named []event.Gap) step {
 	return s
 }
 
+// tellMissed puts what prev says is missing among the gaps.
+func (s *step) tellMissed() {
+	if s.missed.From != 0 {
+		s.gaps = append(s.gaps, Gap{
+			Gap: event.Gap{From: s.missed.From, To: s.missed.To, Reason: ReasonMissed}, Missing: s.missed,
+		})
+	}
+}
+
 // unclear returns what should be fetched before the step is done; From 0: nothing.
 func (s *step) unclear() Range {
 	if len(s.gaps) > 0 && s.gaps[0].Before.From != 0 {

@@ -90,10 +90,14 @@ type PullConfig struct {
 	Workers int
 }
 
+// The pause after a failure grows from the one to the other.
 const (
-	pullRetryMin = 100 * time.Millisecond
-	pullRetryMax = 30 * time.Second
+	retryMin = 100 * time.Millisecond
+	retryMax = 30 * time.Second
 )
+
+// errPullInbox says that the two exclude each other: what is pulled would overtake what waits.
+var errPullInbox = errors.New("receiver: Pull handles events as it reads them; it can't be used with an inbox")
 
 // Pull reads the log of a sender with the handlers of the receiver until ctx ends, whose error it returns. Nothing needs to be
 // configured at the sender, and no port opened here.
@@ -102,8 +106,11 @@ const (
 // event after a pause, which grows to half a minute, and holds up its own stream; who wants to skip an event returns nil. The
 // cursor is kept in the store and never ahead of what is committed, so after a crash some events are read again, and the
 // marks know them. Requests that fail are logged and made again. Decisions can't be pulled: they are in the log as
-// history, with their outcome.
+// history, with their outcome. With [WithInbox] Pull fails at once: the log is an inbox, and the cursor the place in it.
 func (r *Receiver) Pull(ctx context.Context, from Feed, cfg PullConfig) error {
+	if r.inbox != nil {
+		return errPullInbox
+	}
 	if cfg.Name == "" {
 		cfg.Name = "pull"
 	}
@@ -128,7 +135,7 @@ func (r *Receiver) Pull(ctx context.Context, from Feed, cfg PullConfig) error {
 		return err
 	}
 	p.saved = at
-	for pause := pullRetryMin; ; {
+	for pause := retryMin; ; {
 		page, err := from.Next(ctx, at)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -136,10 +143,10 @@ func (r *Receiver) Pull(ctx context.Context, from Feed, cfg PullConfig) error {
 		if err != nil {
 			r.log.Warn("the sender's log could not be read", "error", err)
 			rest(ctx, pause)
-			pause = min(2*pause, pullRetryMax)
+			pause = min(2*pause, retryMax)
 			continue
 		}
-		pause = pullRetryMin
+		pause = retryMin
 		if page.Lost != "" {
 			r.log.Error("events can't be read any more", "reason", page.Lost, "epoch", at.Epoch, "position", at.Position)
 		}
@@ -250,7 +257,7 @@ func (p *puller) work(ctx context.Context, k Key) {
 
 // handle tries until the event is handled, or ctx ends.
 func (p *puller) handle(ctx context.Context, e *Event) bool {
-	for pause := pullRetryMin; ctx.Err() == nil; pause = min(2*pause, pullRetryMax) {
+	for pause := retryMin; ctx.Err() == nil; pause = min(2*pause, retryMax) {
 		err := p.try(ctx, e)
 		if err == nil {
 			return true
@@ -364,6 +371,12 @@ func (r *Receiver) Message(ctx context.Context, body []byte) error {
 	events, err := parse(formOf(body), body)
 	if err != nil {
 		r.stats.malformed.Add(1)
+		return err
+	}
+	if events, err = r.inbox.accept(ctx, events); err != nil {
+		if !errors.Is(err, errBusy) {
+			r.note(nil, err)
+		}
 		return err
 	}
 	for _, e := range events {

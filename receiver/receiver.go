@@ -35,10 +35,13 @@ type Receiver struct {
 	replays   bool
 	queue     int
 
+	inboxConfig *InboxConfig
+
 	slots   chan struct{} // one token for each request that is worked on
 	lanes   lanes
 	tracker tracker
-	zlm     *zlm // nil: bodies without the member event are refused
+	inbox   *inbox // nil: events are answered when they are handled
+	zlm     *zlm   // nil: bodies without the member event are refused
 	stats   counters
 
 	base   context.Context // ends when Shutdown has run out of patience
@@ -122,17 +125,29 @@ func New(opts ...Option) (*Receiver, error) {
 	}
 	r.tracker.init()
 	r.base, r.cancel = context.WithCancel(context.Background())
+	if r.inboxConfig != nil {
+		b, err := newInbox(r, *r.inboxConfig)
+		if err != nil {
+			r.cancel()
+			return nil, err
+		}
+		r.inbox = b
+		b.start()
+	}
 	return r, nil
 }
 
-// Shutdown refuses new requests with 503 and waits until those that are worked on are answered. When ctx ends first, the
-// contexts of the handlers end, and Shutdown returns the error of ctx without waiting longer. It may be called again.
+// Shutdown refuses new requests with 503 and waits until those that are worked on are answered. With [WithInbox] what is being
+// handled is handled to its end, and what waits stays in the store. When ctx ends first, the contexts of the handlers end, and Shutdown returns the error of ctx without waiting longer. It may be called again.
 func (r *Receiver) Shutdown(ctx context.Context) error {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
+		if r.inbox != nil {
+			r.inbox.stop()
+		}
 		r.work.Wait()
 		close(done)
 	}()
@@ -172,7 +187,7 @@ func (r *Receiver) end() {
 	r.work.Done()
 }
 
-// Stats are counts since the start.
+// Stats are counts since the start, but for Waiting and Stuck, which are of the moment.
 type Stats struct {
 	// Handled events, with those that came late, and of these Late.
 	Handled, Late uint64
@@ -188,6 +203,10 @@ type Stats struct {
 	Forgotten uint64
 	// Impossible events had this verdict of the state machine.
 	Impossible uint64
+	// Accepted events were put into the inbox. Skipped ones were taken out of it without an effect. Waiting is how many are in it
+	// now, Stuck in how many streams the oldest has failed [InboxConfig.Attempts] times.
+	Accepted, Skipped uint64
+	Waiting, Stuck    int
 	// Of the events that were handled, those of this [Certainty]. Restarts of plain ZLMediaKits were recognised.
 	Inferred, Unknown, Restarts uint64
 }
@@ -195,19 +214,26 @@ type Stats struct {
 type counters struct {
 	handled, late, duplicates, obsolete, replays, gaps, fetched, decisions atomic.Uint64
 
-	failed, panics, unauthorized, malformed, busy, forgotten, impossible, inferred, unknown, restarts atomic.Uint64
+	failed, panics, unauthorized, malformed, busy, forgotten, impossible, inferred, unknown, restarts, accepted, skipped atomic.Uint64
 }
 
 // Stats returns what was counted.
 func (r *Receiver) Stats() Stats {
 	c := &r.stats
-	return Stats{
+	s := Stats{
 		Handled: c.handled.Load(), Late: c.late.Load(), Duplicates: c.duplicates.Load(), Obsolete: c.obsolete.Load(),
 		Replays: c.replays.Load(), Gaps: c.gaps.Load(), Fetched: c.fetched.Load(), Decisions: c.decisions.Load(),
 		Failed: c.failed.Load(), Panics: c.panics.Load(), Unauthorized: c.unauthorized.Load(), Malformed: c.malformed.Load(),
 		Busy: c.busy.Load(), Forgotten: c.forgotten.Load(), Impossible: c.impossible.Load(),
 		Inferred: c.inferred.Load(), Unknown: c.unknown.Load(), Restarts: c.restarts.Load(),
+		Accepted: c.accepted.Load(), Skipped: c.skipped.Load(),
 	}
+	if b := r.inbox; b != nil {
+		b.mu.Lock()
+		s.Waiting, s.Stuck = b.total, b.stuck
+		b.mu.Unlock()
+	}
+	return s
 }
 
 var _ http.Handler = (*Receiver)(nil)

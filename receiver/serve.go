@@ -102,6 +102,11 @@ func (r *Receiver) handle(w http.ResponseWriter, req *http.Request, events []*Ev
 	defer cancel()
 	defer context.AfterFunc(r.base, cancel)()
 	var answer any = success()
+	events, err := r.inbox.accept(ctx, events)
+	if err != nil {
+		r.fail(w, nil, err)
+		return
+	}
 	for _, e := range events {
 		var a any
 		err := guard(func() (err error) { // handlers are guarded by themselves; this is for the store and its commit

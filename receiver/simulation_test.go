@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hookline/hookline/event"
 	"github.com/hookline/hookline/receiver"
@@ -39,6 +41,8 @@ type world struct {
 	gaps    map[string][]receiver.Gap
 	epochs  map[string][]int64 // of the gaps
 	failing sync.Map           // ids whose handler fails next
+	inbox   bool               // events are answered before they are handled
+	all     []*receiver.Receiver
 }
 
 // ServeHTTP implements http.Handler.
@@ -75,12 +79,35 @@ func (w *world) restart(t *testing.T, f receiver.Fetcher) {
 	if f != nil {
 		opts = append(opts, receiver.WithFetcher(f))
 	}
+	if w.inbox {
+		opts = append(opts, receiver.WithInbox(receiver.InboxConfig{Workers: 2}))
+	}
 	r, err := receiver.New(opts...)
 	if err != nil {
 		t.Error(err)
 		return
 	}
 	w.current.Store(r)
+	w.all = append(w.all, r)
+}
+
+// settle waits until nothing is in the inbox, and ends the receivers.
+func (w *world) settle(t *testing.T) {
+	if !w.inbox {
+		return
+	}
+	for {
+		if list, err := w.store.Waiting(t.Context()); err != nil || len(list) == 0 {
+			break
+		}
+		time.Sleep(time.Second)
+	}
+	for _, r := range w.all {
+		if err := r.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}
+	w.all = nil
 }
 
 // lane is the sender's side of one stream in one epoch.
@@ -296,17 +323,29 @@ func (f logs) Fetch(_ context.Context, stream string, missed receiver.Range) ([]
 // of its stream, and what had none was named.
 func TestSimulation(t *testing.T) {
 	for seed := *first; seed < *first+uint64(*seeds); seed++ {
-		simulate(t, seed)
+		simulate(t, seed, false)
 		if t.Failed() {
 			t.Fatalf("seed %d: go test ./receiver -run TestSimulation -seed %d -seeds 1", seed, seed)
 		}
 	}
 }
 
-func simulate(t *testing.T, seed uint64) {
+// TestSimulationInbox: the same, with events that are answered before they are handled. Receivers that were replaced go on beside the
+// new one, as other processes would that share the store, or are shut down while events wait.
+func TestSimulationInbox(t *testing.T) {
+	for seed := *first; seed < *first+uint64(*seeds); seed++ {
+		synctest.Test(t, func(t *testing.T) { simulate(t, seed, true) })
+		if t.Failed() {
+			t.Fatalf("seed %d: go test ./receiver -run TestSimulationInbox -seed %d -seeds 1", seed, seed)
+		}
+	}
+}
+
+func simulate(t *testing.T, seed uint64, inbox bool) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	w := &world{
 		store: receiver.NewMemory(), effects: map[string][]seen{}, gaps: map[string][]receiver.Gap{}, epochs: map[string][]int64{},
+		inbox: inbox,
 	}
 	var fetch receiver.Fetcher
 	fetching := rng.IntN(2) == 0
@@ -325,12 +364,19 @@ func simulate(t *testing.T, seed uint64) {
 			wg.Go(l.run)
 		}
 		for range rng.IntN(4) {
+			old := w.current.Load()
 			w.restart(t, fetch)
+			if inbox && rng.IntN(2) == 0 {
+				if err := old.Shutdown(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
 		}
 		wg.Wait()
+		w.settle(t)
 		for _, l := range lanes {
 			l.check(fetching)
-			if epoch == 2 && l.s.Send(&receivertest.Event{Envelope: event.Envelope{
+			if epoch == 2 && !inbox && l.s.Send(&receivertest.Event{Envelope: event.Envelope{
 				ID: "old", Type: event.OnStreamChanged, Source: "sim", Epoch: 1, Stream: l.events[0].Stream, Seq: 1 << 20,
 			}}).Status != http.StatusOK {
 				t.Error("an event of an old epoch is not answered")

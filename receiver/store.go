@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -15,11 +16,13 @@ type Store interface {
 	Update(ctx context.Context, k Key, f func(ctx context.Context, m Mark) (Mark, error)) error
 }
 
-// Memory is a [Store] in memory. What it knows ends with the process: after a restart the first event of each stream
-// is taken for the first ever, so effects that outlive the process may happen again.
+// Memory is a [Store] in memory, and an [InboxStore]. What it knows ends with the process: after a restart the first event of
+// each stream is taken for the first ever, so effects that outlive the process may happen again; and what waited in the inbox,
+// although it was answered, is lost.
 type Memory struct {
 	mu    sync.Mutex
-	marks map[Key]*memoryMark
+	marks map[Key]*memoryMark // guarded by mu
+	inbox map[Key][]Entry     // guarded by mu; what waits, oldest first
 }
 
 type memoryMark struct {
@@ -28,7 +31,7 @@ type memoryMark struct {
 }
 
 // NewMemory returns an empty store.
-func NewMemory() *Memory { return &Memory{marks: map[Key]*memoryMark{}} }
+func NewMemory() *Memory { return &Memory{marks: map[Key]*memoryMark{}, inbox: map[Key][]Entry{}} }
 
 type memoryTx struct{}
 
@@ -65,5 +68,55 @@ func (s *Memory) Update(ctx context.Context, k Key, f func(context.Context, Mark
 		c()
 	}
 	m.mark = next
+	return nil
+}
+
+// Accept implements [InboxStore].
+func (s *Memory) Accept(ctx context.Context, entries []Entry) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !slices.ContainsFunc(s.inbox[e.Key], func(o Entry) bool { return o.ID == e.ID }) {
+			s.inbox[e.Key] = append(s.inbox[e.Key], e)
+		}
+	}
+	return nil
+}
+
+// Waiting implements [InboxStore].
+func (s *Memory) Waiting(context.Context) ([]Backlog, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Backlog, 0, len(s.inbox))
+	for k, list := range s.inbox {
+		out = append(out, Backlog{k, len(list), list[0].ID})
+	}
+	return out, nil
+}
+
+// First implements [InboxStore].
+func (s *Memory) First(_ context.Context, k Key) (Entry, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if list := s.inbox[k]; len(list) > 0 {
+		return list[0], true, nil
+	}
+	return Entry{}, false, nil
+}
+
+// Remove implements [InboxStore].
+func (s *Memory) Remove(ctx context.Context, k Key, _ string) error {
+	OnCommit(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		list := s.inbox[k]
+		list[0] = Entry{}
+		if s.inbox[k] = list[1:]; len(list) == 1 {
+			delete(s.inbox, k)
+		}
+	})
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 // bucket has the digest of each key, and the text of its mark.
 const bucket = "hookline_marks"
 
-// Store implements [receiver.Store].
+// Store implements [receiver.InboxStore].
 type Store struct {
 	db *bbolt.DB
 
@@ -36,8 +36,12 @@ type lock struct {
 // New returns a store in db, which stays the caller's to close, and may have other buckets.
 func New(db *bbolt.DB) (*Store, error) {
 	err := db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists([]byte(bucket))
-		return err
+		for _, name := range []string{bucket, inboxBucket, idBucket} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("boltstore: %w", err)

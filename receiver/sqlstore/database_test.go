@@ -62,7 +62,7 @@ func harness(t *testing.T, d database, crash func(*testing.T) database) *storete
 		t.Fatal(err)
 	}
 	return &storetest.Harness{
-		Store: store,
+		Store: store, OneWriter: d.Dialect == sqlstore.SQLite,
 		Effect: func(ctx context.Context, name string) error {
 			_, err := sqlstore.Tx(ctx).ExecContext(ctx, d.insert(), name)
 			return err
@@ -151,7 +151,11 @@ func (s *server) image(t *testing.T, from database) database {
 	to := s.fresh(t)
 	harness(t, to, nil) // the tables
 	src, dst := from.open(t), to.open(t)
-	for _, table := range []struct{ name, columns string }{{"effects", "n, name"}, {"hookline_marks", "id, mark, source, stream, replay"}} {
+	for _, table := range []struct{ name, columns string }{
+		{"effects", "n, name"},
+		{"hookline_marks", "id, mark, source, stream, replay"},
+		{"hookline_inbox", "n, id, event, name, data"},
+	} {
 		rows, err := src.QueryContext(t.Context(), "SELECT "+table.columns+" FROM "+table.name)
 		if err != nil {
 			t.Fatal(err)
@@ -186,9 +190,11 @@ func (s *server) image(t *testing.T, from database) database {
 			t.Fatal(err)
 		}
 	}
-	if s.dialect == sqlstore.PostgreSQL { // the counter is not copied with the rows
-		if _, err := dst.ExecContext(t.Context(), `SELECT setval('effects_n_seq', (SELECT COALESCE(MAX(n), 0) + 1 FROM effects))`); err != nil {
-			t.Fatal(err)
+	if s.dialect == sqlstore.PostgreSQL { // the counters are not copied with the rows
+		for _, table := range []string{"effects", "hookline_inbox"} {
+			if _, err := dst.ExecContext(t.Context(), `SELECT setval('`+table+`_n_seq', (SELECT COALESCE(MAX(n), 0) + 1 FROM `+table+`))`); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	return to
@@ -264,7 +270,8 @@ func testServer(t *testing.T, s *server) {
 		d := s.fresh(t)
 		return harness(t, d, func(t *testing.T) database { return s.image(t, d) })
 	})
-	t.Run("Kill", func(t *testing.T) { testKill(t, s.fresh(t)) })
+	t.Run("Kill", func(t *testing.T) { testKill(t, s.fresh(t), false) })
+	t.Run("KillInbox", func(t *testing.T) { testKill(t, s.fresh(t), true) })
 	if t.Failed() {
 		t.Logf("the server said:\n%s", fmt.Sprint(s.output.String()))
 	}

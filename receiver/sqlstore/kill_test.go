@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,7 +28,8 @@ const (
 	beforeEffect = iota + 1
 	afterEffect
 	afterCommit
-	steps = afterCommit
+	beforeAccept // of the inbox
+	afterAccept
 )
 
 func TestMain(m *testing.M) {
@@ -47,16 +49,31 @@ func die() {
 	select {}
 }
 
-// killer is a store that dies after a commit.
+// killer is a store that dies after a commit, or when the third event is put into the inbox.
 type killer struct {
-	receiver.Store
-	armed bool
+	*sqlstore.Store
+	armed    atomic.Bool
+	step     int
+	accepted atomic.Int64
+}
+
+// Accept implements receiver.InboxStore.
+func (k *killer) Accept(ctx context.Context, entries []receiver.Entry) error {
+	now := k.accepted.Add(1) == 3
+	if now && k.step == beforeAccept {
+		die()
+	}
+	err := k.Store.Accept(ctx, entries)
+	if now && err == nil && k.step == afterAccept {
+		die()
+	}
+	return err
 }
 
 // Update implements receiver.Store.
 func (k *killer) Update(ctx context.Context, key receiver.Key, f func(context.Context, receiver.Mark) (receiver.Mark, error)) error {
 	err := k.Store.Update(ctx, key, f)
-	if err == nil && k.armed {
+	if err == nil && k.armed.Load() {
 		die()
 	}
 	return err
@@ -81,9 +98,13 @@ func child(text string) error {
 	if err != nil {
 		return err
 	}
-	k := &killer{Store: store}
+	k := &killer{Store: store, step: step}
 	handled := 0
-	r, err := receiver.New(receiver.WithStore(k), receiver.WithTimeout(time.Minute), receiver.OnAny(func(ctx context.Context, e *receiver.Event) error {
+	opts := []receiver.Option{receiver.WithStore(k), receiver.WithTimeout(time.Minute)}
+	if os.Getenv("SQLSTORE_TEST_INBOX") != "" {
+		opts = append(opts, receiver.WithInbox(receiver.InboxConfig{}))
+	}
+	opts = append(opts, receiver.OnAny(func(ctx context.Context, e *receiver.Event) error {
 		handled++
 		now := handled == 3
 		if now && step == beforeEffect {
@@ -95,9 +116,10 @@ func child(text string) error {
 		if now && step == afterEffect {
 			die()
 		}
-		k.armed = now && step == afterCommit
+		k.armed.Store(now && step == afterCommit)
 		return nil
 	}))
+	r, err := receiver.New(opts...)
 	if err != nil {
 		return err
 	}
@@ -113,9 +135,15 @@ func child(text string) error {
 type process struct {
 	cmd  *exec.Cmd
 	addr string
+	gone chan struct{} // closed when it has ended
 }
 
-func start(t *testing.T, d database, step int) *process {
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.gone
+}
+
+func start(t *testing.T, d database, step int, inbox bool) *process {
 	t.Helper()
 	text, err := json.Marshal(d)
 	if err != nil {
@@ -127,6 +155,9 @@ func start(t *testing.T, d database, step int) *process {
 	}
 	cmd := exec.CommandContext(t.Context(), self)
 	cmd.Env = append(os.Environ(), "SQLSTORE_TEST_DATABASE="+string(text), "SQLSTORE_TEST_STEP="+strconv.Itoa(step))
+	if inbox {
+		cmd.Env = append(cmd.Env, "SQLSTORE_TEST_INBOX=1")
+	}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -135,11 +166,16 @@ func start(t *testing.T, d database, step int) *process {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var addr string
-	if _, err := fmt.Fscanln(out, &addr); err != nil {
+	p := &process{cmd: cmd, gone: make(chan struct{})}
+	_, err = fmt.Fscanln(out, &p.addr)
+	go func() {
+		defer close(p.gone)
+		_ = cmd.Wait() // killed, as a rule
+	}()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return &process{cmd, addr}
+	return p
 }
 
 // ServeHTTP passes a request on; 502 when the child dies.
@@ -160,40 +196,56 @@ func (p *process) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_, _ = io.Copy(w, resp.Body)
 }
 
-func TestKill(t *testing.T) { testKill(t, sqliteFile(filepath.Join(t.TempDir(), "test.db"))) }
+func TestKill(t *testing.T) {
+	testKill(t, sqliteFile(filepath.Join(t.TempDir(), "test.db")), false)
+}
 
-// testKill kills the receiver before the effect, between effect and commit, and between commit and answer, over and
-// over. The sender tries again until it gets an answer: each effect is in the database once, in order.
-func testKill(t *testing.T, d database) {
-	const events, lives = 40, 12
+func TestKillInbox(t *testing.T) {
+	testKill(t, sqliteFile(filepath.Join(t.TempDir(), "test.db")), true)
+}
+
+// testKill kills the receiver before the effect, between effect and commit, and after the commit, and with an inbox also before and
+// after an event is put into it, over and over. The sender tries again until it gets an answer: each effect is in the database
+// once, in order.
+func testKill(t *testing.T, d database, inbox bool) {
+	const events, lives = 60, 15
+	steps := afterCommit
+	if inbox {
+		steps = afterAccept
+	}
 	h := harness(t, d, nil)
-	p := start(t, d, 1)
-	defer func() {
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait()
-	}()
+	p := start(t, d, 1, inbox)
+	defer func() { p.kill() }()
 	s := receivertest.New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.ServeHTTP(w, r) }))
 	kills := 0
+	again := func() {
+		<-p.gone
+		kills++
+		if kills > lives+steps {
+			t.Fatal("an event is never accepted")
+		}
+		step := kills%steps + 1
+		if kills >= lives {
+			step = 0 // it lives on
+		}
+		p = start(t, d, step, inbox)
+	}
 	var want []string
 	for i := range events {
 		e := s.Register("live/a", fmt.Sprint("schema", i))
 		want = append(want, strconv.FormatUint(e.Seq, 10))
 		for s.Send(e).Status != http.StatusOK {
-			if err := p.cmd.Wait(); err == nil {
-				t.Fatal("the child ended by itself")
-			}
-			kills++
-			if kills > lives+steps {
-				t.Fatal("an event is never accepted")
-			}
-			step := kills%steps + 1
-			if kills >= lives {
-				step = 0 // it lives on
-			}
-			p = start(t, d, step)
+			again()
 		}
 	}
 	got, err := h.Effects()
+	for end := time.Now().Add(2 * time.Minute); err == nil && len(got) < len(want) && time.Now().Before(end); got, err = h.Effects() {
+		select {
+		case <-p.gone: // with what was in the inbox
+			again()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

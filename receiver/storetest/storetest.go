@@ -22,15 +22,19 @@ type Harness struct {
 	Effects func() ([]string, error)
 	// Crash returns the store that a new process would open if this one died now. Updates may be in progress.
 	Crash func(t *testing.T) *Harness
+	// OneWriter: a [receiver.InboxStore] that accepts nothing while a handler's transaction is open.
+	OneWriter bool
 }
 
-// Run runs the suite. Each call of open returns an empty store.
+type test struct {
+	name string
+	test func(*testing.T, *Harness)
+}
+
+// Run runs the suite, and that of the inbox if the store is a [receiver.InboxStore]. Each call of open returns an empty store.
 func Run(t *testing.T, open func(t *testing.T) *Harness) {
 	t.Helper()
-	for _, c := range []struct {
-		name string
-		test func(*testing.T, *Harness)
-	}{
+	tests := []test{
 		{"Commit", testCommit},
 		{"Error", testError},
 		{"Panic", testPanic},
@@ -40,7 +44,11 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"Exclusive", testExclusive},
 		{"LargeMark", testLargeMark},
 		{"Receiver", testReceiver},
-	} {
+	}
+	if _, ok := open(t).Store.(receiver.InboxStore); ok {
+		tests = append(tests, inboxTests()...)
+	}
+	for _, c := range tests {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}
 }
