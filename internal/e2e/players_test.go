@@ -161,3 +161,22 @@ func vlc(t *testing.T, dir string, args ...string) *tool {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
 	return startTool(t, cmd)
 }
+
+// TestGStreamerBye: GStreamer plays over RTSP by UDP and by multicast, and ends without an error when the stream does.
+func TestGStreamerBye(t *testing.T) {
+	t.Parallel()
+	s, r := serve(t, "general.maxStreamWaitMS", "120000")
+	players := map[string]*tool{}
+	for _, over := range []string{"udp", "udp-mcast"} {
+		players[over] = runTool(t, "gst-launch-1.0", strings.Fields("-q rtspsrc multicast-iface=lo protocols="+over+" location="+s.rtspURL("bye")+
+			" name=s s. ! queue ! rtph264depay ! h264parse ! fakesink s. ! queue ! rtpmp4gdepay ! fakesink")...)
+	}
+	r.await("the players", len(players), func(p *post) bool { return p.hook == event.OnStreamNotFound })
+	push(t, encode(t, "in.flv", "8", picture(), tone(), h264(""), []string{"-c:a", "aac"}), s.rtmpURL("bye"), "-re").output()
+	for over, c := range players {
+		if err := c.wait(); err != nil {
+			t.Errorf("%s: %v\n%s", over, err, c.stderr.String())
+		}
+	}
+	s.stop()
+}

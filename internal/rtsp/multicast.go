@@ -272,6 +272,7 @@ func (c *caster) run(ctx context.Context, viewer *stream.Viewer) {
 	if ctx.Err() != nil {
 		return
 	}
+	c.ways.Load().bye()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for s := range c.members {

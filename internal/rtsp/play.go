@@ -40,6 +40,7 @@ type out struct {
 	control  *net.UDPConn
 	toMedia  *net.UDPAddr
 	toReport *net.UDPAddr
+	source   uint32 // SSRC of what was sent over UDP, 0: nothing was; owned by who sends
 }
 
 // overMulticast is what view.over says of multicast.
@@ -299,6 +300,8 @@ const (
 	udpPause = 4 * time.Millisecond
 	// reportLead is how much earlier than the first packets the first reports go out.
 	reportLead = 20 * time.Millisecond
+	// byeLag is how much later than the last packets the end is told.
+	byeLag = 100 * time.Millisecond
 )
 
 func pause(ctx context.Context, d time.Duration) {
@@ -404,12 +407,29 @@ func (v *view) datagrams(bufs net.Buffers, reports bool) int {
 			if ch&1 != 0 {
 				conn, to = w.control, w.toReport
 			}
+			w.source = rtp.Source(raw, ch&1 != 0)
 			if _, err := conn.WriteToUDP(raw, to); err == nil {
 				n += len(raw)
 			}
 		}
 	}
 	return n
+}
+
+// bye says that nothing follows. Players look at reports first, so what was sent before gets time to be read: some stop at once.
+// Who sends has stopped.
+func (v *view) bye() {
+	waited := false
+	for _, w := range v.outs {
+		if w.source == 0 {
+			continue
+		}
+		if !waited {
+			waited = true
+			time.Sleep(byeLag)
+		}
+		_, _ = w.control.WriteToUDP(rtp.AppendBye(nil, w.source), w.toReport)
+	}
 }
 
 // pause takes PAUSE. A file stops, for all who watch it; a live stream goes on meanwhile.
@@ -435,14 +455,17 @@ func (v *view) halt() {
 	}
 }
 
-// endView ends playing.
-func (s *session) endView() {
+// endView ends playing. asked: the player wanted that.
+func (s *session) endView(asked bool) {
 	v := s.view
 	if v == nil {
 		return
 	}
 	s.view = nil
 	v.halt()
+	if v.udp() && !asked {
+		v.bye()
+	}
 	if v.cast != nil {
 		v.cast.leave(s, v)
 		v.cast.release()

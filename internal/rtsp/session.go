@@ -146,7 +146,7 @@ func (s *session) finish(err error) {
 	quiet := errors.Is(err, io.EOF) || errors.Is(err, errTeardown) || s.closing.Load()
 	s.closing.Store(true) // a write in progress has nobody to go to
 	_ = s.conn.SetWriteDeadline(time.Now().Add(partingTime))
-	s.endView()
+	s.endView(errors.Is(err, errTeardown))
 	s.endPublication(reason)
 	if quiet {
 		s.log.Debug("RTSP session ended", "reason", string(reason))

@@ -8,9 +8,10 @@ import (
 
 // RTCP packet types (RFC 3550 section 12.1).
 const (
-	rtcpSR  = 200
-	rtcpRR  = 201
-	rtcpBye = 203
+	rtcpSR   = 200
+	rtcpRR   = 201
+	rtcpSDES = 202
+	rtcpBye  = 203
 )
 
 // SenderReport ties the RTP clock of a track to wall time (RFC 3550 section 6.4.1).
@@ -80,6 +81,32 @@ func (e *Encoder) AppendSenderReport(dst []byte, now time.Time, pts time.Duratio
 	dst = binary.BigEndian.AppendUint32(dst, e.Time(pts))
 	dst = binary.BigEndian.AppendUint32(dst, e.packets)
 	return binary.BigEndian.AppendUint32(dst, e.octets)
+}
+
+// cname names us to receivers (RFC 3550 section 6.5.1), with the zeros that fill its chunk up.
+const cname = "\x01\x08hookline\x00\x00"
+
+// AppendBye appends a compound packet, without framing, that says that a source is over (RFC 3550 sections 6.1 and 6.6).
+func AppendBye(dst []byte, ssrc uint32) []byte {
+	dst = append(dst, 0x80, rtcpRR, 0, 1)
+	dst = binary.BigEndian.AppendUint32(dst, ssrc)
+	dst = append(dst, 0x81, rtcpSDES, 0, byte((4+len(cname))/4))
+	dst = binary.BigEndian.AppendUint32(dst, ssrc)
+	dst = append(dst, cname...)
+	dst = append(dst, 0x81, rtcpBye, 0, 1)
+	return binary.BigEndian.AppendUint32(dst, ssrc)
+}
+
+// Source returns the SSRC of a packet: RTP, or RTCP that begins with a report. 0: it is too short to have one.
+func Source(b []byte, control bool) uint32 {
+	at := 8
+	if control {
+		at = 4
+	}
+	if len(b) < at+4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(b[at:])
 }
 
 // Reception counts the packets of one source for its receiver reports (RFC 3550 appendix A.3).

@@ -447,6 +447,13 @@ func TestRTCP(t *testing.T) {
 	if err != nil || r.Sender == nil || r.Sender.SSRC != 7 || r.Sender.RTP != e.Time(time.Second) || r.Sender.NTP.Sub(now).Abs() > time.Microsecond {
 		t.Errorf("%+v, %v", r.Sender, err)
 	}
+	bye := AppendBye(nil, 0x01020304)
+	if r, err := ParseRTCP(bye); err != nil || !r.Bye || !r.Receiver || Source(bye, true) != 0x01020304 || len(bye) != 8+20+8 {
+		t.Errorf("% x: %+v, %v", bye, r, err)
+	}
+	if n := Source(b[framing:framing+28], true); n != 7 || Source(bye[:7], true) != 0 || Source(bye[:11], false) != 0 {
+		t.Errorf("source %d", n)
+	}
 	var rec Reception
 	for _, seq := range []uint16{65534, 65535, 1, 2} { // 0 is missing
 		rec.Packet(&Packet{Seq: seq, SSRC: 9}, now, 90000)
