@@ -20,6 +20,8 @@ const (
 	maxName = 64 << 10
 	// maxGaps bounds event.gap.
 	maxGaps = 10000
+	// readAtOnce bounds what is allocated for a body because the peer says that it will come, in bytes.
+	readAtOnce = 64 << 10
 )
 
 var errBusy = errors.New("receiver: too many requests for this stream")
@@ -66,7 +68,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			r.end()
 		}
 	}()
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, r.bodyLimit))
+	body, err := r.read(w, req)
 	if err != nil {
 		r.stats.malformed.Add(1)
 		status := http.StatusBadRequest
@@ -96,12 +98,23 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.handle(w, req, events)
 }
 
+// read reads the body, at once where its length is known.
+func (r *Receiver) read(w http.ResponseWriter, req *http.Request) ([]byte, error) {
+	in := http.MaxBytesReader(w, req.Body, r.bodyLimit)
+	if n := req.ContentLength; n > 0 && n <= min(r.bodyLimit, readAtOnce) {
+		body := make([]byte, n)
+		_, err := io.ReadFull(in, body)
+		return body, err
+	}
+	return io.ReadAll(in)
+}
+
 // handle handles the events of one request and answers.
 func (r *Receiver) handle(w http.ResponseWriter, req *http.Request, events []*Event) {
 	ctx, cancel := context.WithTimeout(req.Context(), r.timeout)
 	defer cancel()
 	defer context.AfterFunc(r.base, cancel)()
-	var answer any = success()
+	var answer any
 	events, err := r.inbox.accept(ctx, events)
 	if err != nil {
 		r.fail(w, nil, err)
@@ -120,6 +133,10 @@ func (r *Receiver) handle(w http.ResponseWriter, req *http.Request, events []*Ev
 		if a != nil {
 			answer = a
 		}
+	}
+	if answer == nil {
+		send(w, http.StatusOK, []byte(`{"code":0,"msg":"success"}`))
+		return
 	}
 	reply(w, http.StatusOK, answer)
 }
@@ -169,6 +186,10 @@ func reply(w http.ResponseWriter, status int, body any) {
 	if err != nil { // plain structs always have a JSON form
 		status, b = http.StatusInternalServerError, []byte(`{"code":-1,"msg":"answer"}`)
 	}
+	send(w, status, b)
+}
+
+func send(w http.ResponseWriter, status int, b []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(b) // a sender that has gone asks again
@@ -189,9 +210,9 @@ func (r *Receiver) parse(req *http.Request, body []byte) ([]*Event, error) {
 
 // parse reads the events of a body. Errors are a [*badRequest].
 func parse(contentType string, body []byte) ([]*Event, error) {
-	media, _, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		media = ""
+	media := ""
+	if contentType != "application/json" { // the form zlm, whatever it is called
+		media, _, _ = mime.ParseMediaType(contentType)
 	}
 	var list []*Event
 	switch media {
@@ -210,17 +231,11 @@ func parse(contentType string, body []byte) ([]*Event, error) {
 		}
 		list = []*Event{{Envelope: env, HookIndex: index, Body: data}}
 	default:
-		var m struct {
-			Event *event.Envelope `json:"event"`
-			Index uint64          `json:"hook_index"`
+		e, err := parseHook(body)
+		if err != nil {
+			return nil, err
 		}
-		if err := json.Unmarshal(body, &m); err != nil {
-			return nil, &badRequest{err.Error()}
-		}
-		if m.Event == nil {
-			return nil, errNoEnvelope
-		}
-		list = []*Event{{Envelope: *m.Event, HookIndex: m.Index, Body: body}}
+		list = []*Event{e}
 	}
 	for _, e := range list {
 		if err := check(&e.Envelope); err != nil {
@@ -228,6 +243,27 @@ func parse(contentType string, body []byte) ([]*Event, error) {
 		}
 	}
 	return list, nil
+}
+
+// parseHook reads the form zlm.
+func parseHook(body []byte) (*Event, error) {
+	if b, ok := scanBody(body); ok {
+		if !b.given {
+			return nil, errNoEnvelope
+		}
+		return &Event{Envelope: b.event, HookIndex: b.index, Body: body}, nil
+	}
+	var m struct {
+		Event *event.Envelope `json:"event"`
+		Index uint64          `json:"hook_index"`
+	}
+	if err := json.Unmarshal(body, &m); err != nil {
+		return nil, &badRequest{err.Error()}
+	}
+	if m.Event == nil {
+		return nil, errNoEnvelope
+	}
+	return &Event{Envelope: *m.Event, HookIndex: m.Index, Body: body}, nil
 }
 
 func check(e *event.Envelope) error {

@@ -118,6 +118,19 @@ func decoded[T any](e *Event) (*T, error) {
 	return b, err
 }
 
+// changedBody returns of on_stream_changed what changed looks at.
+func changedBody(e *Event) (*StreamChanged, error) {
+	if b, ok := e.body.(*StreamChanged); ok {
+		return b, nil
+	}
+	b, ok := scanChanged(e.Body)
+	if !ok {
+		return decoded[StreamChanged](e)
+	}
+	e.body = b
+	return b, nil
+}
+
 // follow changes p as the event says. Where there is no transition p takes what the event says is true now.
 func (p *Publication) follow(e *Event) Verdict {
 	if e.Late {
@@ -141,7 +154,7 @@ func (p *Publication) follow(e *Event) Verdict {
 }
 
 func (p *Publication) changed(e *Event) Verdict {
-	b, err := decoded[StreamChanged](e)
+	b, err := changedBody(e)
 	if err != nil {
 		return p.off()
 	}
