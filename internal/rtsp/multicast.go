@@ -107,8 +107,8 @@ func (g *groups) give(a netip.Addr) {
 	delete(g.used, a)
 }
 
-// caster sends one publication to one multicast address, for all players who asked for that on the same interface. It is
-// a viewer of its own beside theirs.
+// caster sends one publication to one multicast address, for all players who asked for that on the same interface, and who are
+// its readers: it only relays.
 type caster struct {
 	srv   *Server
 	key   string
@@ -255,19 +255,17 @@ func (c *caster) join(s *session, v *view) error {
 
 // attach watches the stream, on behalf of those who were let in.
 func (c *caster) attach(ctx context.Context, v *view) (*stream.Viewer, error) {
-	peer := stream.Peer{LocalIP: c.local.String(), TypeID: "mediakit::RtpMultiCaster"}
-	peer.IP, peer.Port, peer.ID = c.group.Addr().String(), int(c.group.Port()), "multicast-"+c.group.String()
 	return c.srv.hub.Play(ctx, stream.PlayRequest{
 		// An origin's query: there is nothing to wait for when the stream has just ended.
 		MediaInfo: fact.MediaInfo{Schema: FormatName, Protocol: FormatName, Stream: v.name, Params: "edge=1"},
-		Peer:      peer, Format: FormatName, Admitted: true, Kick: func() {},
+		Format:    FormatName, Admitted: true, Relay: true, Kick: func() {},
 	})
 }
 
 // run sends until nobody is left or the stream ends, with which the sessions end.
 func (c *caster) run(ctx context.Context, viewer *stream.Viewer) {
 	defer close(c.done)
-	defer viewer.Close() // it has sent nothing that is not reported by the members
+	defer viewer.Close()
 	err := viewer.Serve(ctx, c)
 	if ctx.Err() != nil {
 		return

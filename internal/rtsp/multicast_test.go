@@ -13,6 +13,7 @@ import (
 
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/format/rtp"
+	"github.com/hookline/hookline/internal/stream"
 )
 
 // cast is a multicast transport that the server answered.
@@ -88,6 +89,9 @@ func TestMulticast(t *testing.T) {
 	send()
 	first := packet(t, media)
 	two.ok("PLAY", url)
+	if hub := srv.hub.(*stream.Hub); len(hub.Players(stream.Filter{})) != 2 || hub.Stats().Viewers != 2 {
+		t.Errorf("%+v, %+v", hub.Players(stream.Filter{}), hub.Stats())
+	}
 	if first.PT != 8 {
 		t.Errorf("%+v", first)
 	}
@@ -135,9 +139,9 @@ func TestMulticast(t *testing.T) {
 	defer w.mu.Unlock()
 	players := slices.DeleteFunc(slices.Clone(w.facts), func(f fact.Fact) bool {
 		r, ok := f.(*fact.FlowReport)
-		return !ok || !r.Player || r.TotalBytes == 0 || r.IP != "127.0.0.1"
+		return !ok || !r.Player || r.Live.Stream != "a" || r.TotalBytes == 0
 	})
-	if len(players) < 2 {
+	if len(players) != 2 {
 		t.Errorf("%d players were reported", len(players))
 	}
 }

@@ -197,6 +197,8 @@ type PlayRequest struct {
 	Format string // Format.Name
 	// Admitted: the protocol's own authentication let the viewer in, so on_play is not asked.
 	Admitted bool
+	// Relay: it sends what others watch, who play for themselves. It is no reader and no player, and is not reported.
+	Relay bool
 	// Kick ends the viewer's session; it must not block. Called when the stream ended or the API kicks it.
 	Kick func()
 }

@@ -30,7 +30,7 @@ func (p *publication) readersChanged(schema string) {
 }
 
 // readers is the number of viewers, and of recorders that count as such.
-func (p *publication) readers() int { return len(p.viewers) + p.counting }
+func (p *publication) readers() int { return len(p.viewers) - p.relays + p.counting }
 
 // armIdle starts the delay before the question: once for each change to zero.
 func (p *publication) armIdle() {

@@ -127,7 +127,7 @@ func (h *Hub) Players(f Filter) []Player {
 	list := []Player{}
 	h.each(f, func(p *publication, s *source) {
 		for v := range p.viewers {
-			if v.source == s {
+			if v.source == s && !v.req.Relay {
 				list = append(list, Player{Socket: socket(&v.req.Peer), TypeID: v.req.TypeID})
 			}
 		}

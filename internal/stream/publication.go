@@ -60,6 +60,7 @@ type publication struct {
 	pacer   *pacer     // nil: nothing waits for its time
 	outputs []*output
 	viewers map[*Viewer]struct{}
+	relays  int // of viewers: those that are no readers
 	idle    idleWatch
 	schemas []string    // ever registered
 	linger  *time.Timer // after the end, while viewers drain

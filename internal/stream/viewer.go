@@ -35,9 +35,13 @@ func (p *publication) attach(s *source, f Format, req PlayRequest) *Viewer {
 		v.out.join()
 	}
 	p.hub.hold(p.live)
-	p.hub.viewers.Add(1)
 	p.hub.watching.Add(1)
 	p.viewers[v] = struct{}{}
+	if req.Relay {
+		p.relays++
+		return v
+	}
+	p.hub.viewers.Add(1)
 	s.readers++
 	p.readersChanged(s.schema)
 	if s.readers == 1 {
@@ -95,16 +99,13 @@ func (v *Viewer) Close() {
 	}
 	v.closed = true
 	delete(p.viewers, v)
-	v.source.readers--
 	if v.out != nil {
 		v.out.part()
 	}
-	v.report()
-	if !p.ended {
-		p.readersChanged(v.source.schema)
-		if v.source.readers == 0 {
-			p.sleep(v.source)
-		}
+	if v.req.Relay {
+		p.relays--
+	} else {
+		v.leave()
 	}
 	if p.ended && len(p.viewers) == 0 {
 		stop(p.linger)
@@ -112,9 +113,23 @@ func (v *Viewer) Close() {
 		p.hub.drained(p)
 	}
 	p.live.mu.Unlock()
-	p.hub.viewers.Add(-1)
 	p.hub.drop(p.live)
 	p.hub.watching.Done()
+}
+
+// leave takes back that it counts as a reader, and reports it. The stream's lock is held.
+func (v *Viewer) leave() {
+	p, s := v.pub, v.source
+	p.hub.viewers.Add(-1)
+	s.readers--
+	v.report()
+	if p.ended {
+		return
+	}
+	p.readersChanged(s.schema)
+	if s.readers == 0 {
+		p.sleep(s)
+	}
 }
 
 // report states that the session has ended, when it got media.
