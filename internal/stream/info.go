@@ -137,17 +137,13 @@ func (h *Hub) Players(f Filter) []Player {
 }
 
 // CloseStreams ends the streams that f selects, for reason. Without force a stream with readers is kept. hit counts
-// the media sources that matched, closed those of streams that were ended.
+// the media sources that matched, closed those of streams that were ended. A stream of which only files are made has no source, and
+// counts as one of the schema of its publisher.
 func (h *Hub) CloseStreams(f Filter, force bool, reason fact.EndReason) (hit, closed int) {
 	for _, p := range h.selected(f) {
 		var d deferred
 		p.lock()
-		n := 0
-		for _, s := range p.sources {
-			if f.matchesSchema(s.schema) {
-				n++
-			}
-		}
+		n := p.matching(&f)
 		hit += n
 		if n > 0 && (force || p.readers() == 0) {
 			closed += n
@@ -157,6 +153,19 @@ func (h *Hub) CloseStreams(f Filter, force bool, reason fact.EndReason) (hit, cl
 		d.run()
 	}
 	return hit, closed
+}
+
+// matching counts what CloseStreams counts. The stream's lock is held.
+func (p *publication) matching(f *Filter) (n int) {
+	if p.open && !p.ended && len(p.sources) == 0 && f.matchesSchema(p.first.Schema) {
+		return 1
+	}
+	for _, s := range p.sources {
+		if f.matchesSchema(s.schema) {
+			n++
+		}
+	}
+	return n
 }
 
 func socket(p *Peer) fact.Socket {
