@@ -87,21 +87,38 @@ func (e *Endpoint) untilNext() time.Duration {
 		if t.first != nil && !t.down {
 			d = min(d, slowCheck)
 		}
-		if e.cfg.Rate > 0 && t.ready.peek() != nil {
-			at(e.rateAt)
-		}
-		if e.fills(t, now) && t.fast < t.limit {
-			at(t.readySince.Add(e.cfg.BatchWait))
-		}
-		if t.down && t.inFlight() == 0 && !e.cfg.Paused {
-			if l := t.waiting.peek(); l != nil {
-				if l.attempts > 0 || t.failedMany {
-					at(t.nextProbe(l))
-				}
-			}
+		if free, when := e.due(t, now); free {
+			at(when)
 		}
 	}
 	return max(d, time.Millisecond)
+}
+
+// due says whether a lane of t has a free slot, and when it may take it. That can be now: since the last dispatch the
+// journal was read or written, which takes its time. The lock is held.
+func (e *Endpoint) due(t *target, now time.Time) (free bool, when time.Time) {
+	fast := t.fast < t.limit && t.ready.peek() != nil
+	slow := t.slow < t.slowShare() && t.peekFailing() != nil
+	probe := t.waiting.peek()
+	switch {
+	case e.cfg.Paused:
+		return false, time.Time{}
+	case t.down:
+		if probe == nil || t.inFlight() > 0 {
+			return false, time.Time{}
+		}
+		when = t.nextProbe(probe)
+	case !fast && !slow:
+		return false, time.Time{}
+	case !slow && e.fills(t, now):
+		when = t.readySince.Add(e.cfg.BatchWait)
+	default:
+		when = now
+	}
+	if e.throttled() && when.Before(e.rateAt) {
+		when = e.rateAt
+	}
+	return true, when
 }
 
 // watchSlow moves attempts that take far longer than usual to the share of slots for lanes in trouble. If that is
