@@ -331,7 +331,7 @@ func (s *session) playMulticast(q *request) error {
 	}
 	v.done = make(chan struct{})
 	close(v.done)
-	v.cancel = func() {}
+	v.cancel, v.begun = func() {}, true
 	s.allow(playerTimeout)
 	s.log.Info("RTSP viewer started", "stream", v.name.Key(), "transport", overMulticast, "group", v.cast.group.String())
 	return s.answer(q, &reply{status: 200, header: []string{"Range", "npt=now-"}})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,7 +27,9 @@ type view struct {
 	cast   *caster      // of overMulticast
 
 	paused  atomic.Bool
-	cancel  context.CancelFunc // of the goroutine that writes; nil before PLAY
+	begun   bool               // by PLAY
+	sped    bool               // it has asked for another speed of delivery
+	cancel  context.CancelFunc // of the goroutine that writes; nil before PLAY, and while a file pauses
 	done    chan struct{}
 	reports sync.WaitGroup // of the goroutines that read reports
 }
@@ -48,7 +49,8 @@ const overMulticast = "multicast"
 
 func (v *view) udp() bool { return v.over == "udp" }
 
-func (v *view) playing() bool { return v.cancel != nil }
+// playing says that PLAY was answered, also if PAUSE was since.
+func (v *view) playing() bool { return v.begun }
 
 // describe takes DESCRIBE: it asks whether the stream may be played, waits for it and attaches the viewer.
 func (s *session) describe(q *request) error {
@@ -184,11 +186,12 @@ func (s *session) play(q *request) error {
 		return s.answer(q, &reply{status: 455})
 	}
 	c := s.control()
-	header, ok := s.steer(q, c)
+	header, moved, ok := s.steer(q, c)
 	if !ok {
 		return s.answer(q, &reply{status: 457})
 	}
-	if v.playing() {
+	playing := v.playing()
+	if v.cancel != nil && (!moved || v.cast != nil) {
 		err := s.answer(q, &reply{status: 200, header: header}) // also the keep-alive of some players
 		v.paused.Store(false)
 		if c != nil { // behind the answer: players drop what comes before
@@ -196,27 +199,37 @@ func (s *session) play(q *request) error {
 		}
 		return err
 	}
+	// The answer says which packets are the first from there, so nothing may be on its way meanwhile.
+	v.halt()
 	if c != nil {
 		_ = c.Pause(false)
 	}
 	if v.cast != nil {
 		return s.playMulticast(q)
 	}
-	// What is there already says where the packets begin.
-	now, cancel := context.WithCancel(s.ctx)
-	cancel()
-	first, err := v.viewer.Next(now)
-	if err != nil && !errors.Is(err, context.Canceled) {
+	first, info, err := s.opening(c != nil)
+	if err != nil {
 		_ = s.answer(q, playRefusal(stream.ErrNotFound))
 		return err
 	}
-	first = slices.Clone(first)
-	if info := v.rtpInfo(first); info != "" {
+	if info != "" {
 		header = append(header, "RTP-Info", info)
 	}
 	if err := s.answer(q, &reply{status: 200, header: header}); err != nil {
 		return err
 	}
+	if !playing {
+		s.beginView(v)
+	}
+	ctx, stop := context.WithCancel(s.ctx)
+	v.cancel, v.done = stop, make(chan struct{})
+	go s.serveView(ctx, v, first)
+	return nil
+}
+
+// beginView is what the first PLAY of a view does once.
+func (s *session) beginView(v *view) {
+	v.begun = true
 	if v.udp() {
 		s.allow(playerTimeout)
 		for _, w := range v.outs {
@@ -227,32 +240,71 @@ func (s *session) play(q *request) error {
 		s.allow(0)
 	}
 	s.log.Info("RTSP viewer started", "stream", v.name.Key(), "transport", v.over)
-	ctx, stop := context.WithCancel(s.ctx)
-	v.cancel, v.done = stop, make(chan struct{})
-	go s.serveView(ctx, v, first)
-	return nil
 }
 
-// rtpInfo describes the first packet of each track that is set up, as far as they are in bufs.
-func (v *view) rtpInfo(bufs net.Buffers) string {
-	var parts []string
-	seen := map[int]bool{}
+const (
+	// openingTime bounds how long an answer to PLAY waits for the first packets of a file. They come at once, unless a track
+	// has nothing at that place.
+	openingTime = 300 * time.Millisecond
+	// openingBytes bounds what is held back meanwhile.
+	openingBytes = 1 << 20
+)
+
+// opening takes what the player gets first, and describes the first packet of each track. Of a live stream that is what is there
+// already; a file that was told to go on is waited for.
+func (s *session) opening(file bool) (first net.Buffers, info string, err error) {
+	ctx, cancel := context.WithTimeout(s.ctx, openingTime)
+	defer cancel()
+	if !file {
+		cancel()
+	}
+	for size, whole := 0, false; !whole && size < openingBytes; {
+		bufs, err := s.view.viewer.Next(ctx)
+		if err != nil && ctx.Err() == nil && len(first) == 0 {
+			return nil, "", err
+		}
+		if err != nil {
+			break // what ended it is said again
+		}
+		for _, b := range bufs {
+			size += len(b)
+		}
+		first = append(first, bufs...)
+		info, whole = s.view.rtpInfo(first)
+	}
+	return first, info, nil
+}
+
+// rtpInfo describes the first packet of each track that is set up, as far as they are in bufs, and says whether all are. They stand
+// in the order of the description, and end before the first that is not known: live555, which VLC plays with, goes by the order
+// and not by the URL.
+func (v *view) rtpInfo(bufs net.Buffers) (info string, whole bool) {
+	found := map[int]string{}
 	for _, b := range bufs {
 		for ch, raw := range rtp.Packets(b) {
 			n := int(ch) / 2
-			if ch&1 != 0 || seen[n] || v.outs[n] == nil {
+			if ch&1 != 0 || found[n] != "" || v.outs[n] == nil {
 				continue
 			}
 			if p, err := rtp.Parse(raw); err == nil {
-				seen[n] = true
-				parts = append(parts, fmt.Sprintf("url=%s%s%d;seq=%d;rtptime=%d", v.base, trackName, n, p.Seq, p.Timestamp))
+				found[n] = fmt.Sprintf("url=%s%s%d;seq=%d;rtptime=%d", v.base, trackName, n, p.Seq, p.Timestamp)
 			}
 		}
-		if len(seen) == len(v.outs) {
+		if len(found) == len(v.outs) {
 			break
 		}
 	}
-	return strings.Join(parts, ",")
+	var parts []string
+	for _, o := range v.offers {
+		if v.outs[o.number] == nil {
+			continue
+		}
+		if found[o.number] == "" {
+			break
+		}
+		parts = append(parts, found[o.number])
+	}
+	return strings.Join(parts, ","), len(found) == len(v.outs)
 }
 
 // listenReports takes the receiver's reports of UDP as signs of life.
@@ -432,7 +484,8 @@ func (v *view) bye() {
 	}
 }
 
-// pause takes PAUSE. A file stops, for all who watch it; a live stream goes on meanwhile.
+// pause takes PAUSE. A file stops, for all who watch it, and nothing of it is sent behind the answer, which a player that seeks next
+// would take for what it has sought; a live stream goes on meanwhile.
 func (s *session) pause(q *request) error {
 	v := s.view
 	if v == nil || !v.playing() {
@@ -440,6 +493,9 @@ func (s *session) pause(q *request) error {
 	}
 	if c := s.control(); c != nil {
 		_ = c.Pause(true)
+		if v.cast == nil {
+			v.halt()
+		}
 	} else {
 		v.paused.Store(true)
 	}

@@ -18,40 +18,59 @@ func (s *session) control() stream.Control {
 	return c
 }
 
-// steer seeks and changes the speed of a source that can be steered, as Range and Scale say, and returns the headers of the
-// answer. A view that is playing gets the new place when the source is told to go on, behind the answer. ok is false for what
-// can't be done.
-func (s *session) steer(q *request, c stream.Control) (header []string, ok bool) {
+// steer seeks and changes the speed of a source that can be steered, as Range, Scale and Speed say, and returns the headers of the
+// answer. moved: it has sought. A view that is playing gets the new place when the source is told to go on, behind the answer. ok
+// is false for what can't be done.
+func (s *session) steer(q *request, c stream.Control) (header []string, moved, ok bool) {
 	if c == nil { // a live stream begins now, whatever is asked for
-		return []string{"Range", "npt=now-"}, true
+		return []string{"Range", "npt=now-"}, false, true
 	}
-	if scale := q.header["scale"]; scale != "" {
-		f, err := strconv.ParseFloat(scale, 64)
-		if err != nil || !(f > 0) {
-			return nil, false
-		}
-		f = min(max(f, minScale), maxScale) // as near as it goes; the answer says what that is (RFC 2326 section 12.34)
-		if c.Speed(f) != nil {
-			return nil, false
-		}
-		header = []string{"Scale", strconv.FormatFloat(f, 'f', -1, 64)}
+	if header, ok = s.accelerate(q, c); !ok {
+		return nil, false, false
 	}
 	at := c.Position()
 	to, given, ok := begin(q.header["range"], c)
 	if !ok {
-		return nil, false
+		return nil, false, false
 	}
 	if given {
 		if s.view.playing() && c.Pause(true) != nil {
-			return nil, false
+			return nil, false, false
 		}
 		var err error
 		if at, err = c.Seek(to); err != nil {
 			_ = c.Pause(false)
-			return nil, false
+			return nil, false, false
 		}
 	}
-	return append(header, "Range", "npt="+span(at, c.Duration())), true
+	return append(header, "Range", "npt="+span(at, c.Duration())), given, true
+}
+
+// accelerate changes the speed. Scale and Speed (RFC 2326 sections 12.34 and 12.35) differ in what RTP's stamps mean, which are those of
+// the source here whatever the speed; of both it is the product. What was asked for by Speed holds for that PLAY, and ends with the next.
+func (s *session) accelerate(q *request, c stream.Control) (header []string, ok bool) {
+	factor := 1.0
+	for _, name := range []string{"Scale", "Speed"} {
+		value := q.header[strings.ToLower(name)]
+		if value == "" {
+			continue
+		}
+		f, err := strconv.ParseFloat(value, 64)
+		if err != nil || !(f > 0) {
+			return nil, false
+		}
+		f = min(max(f*factor, minScale), maxScale) / factor // as near as it goes; the answer says what that is
+		factor *= f
+		header = append(header, name, strconv.FormatFloat(f, 'f', -1, 64))
+	}
+	if header == nil && !s.view.sped {
+		return nil, true
+	}
+	if c.Speed(min(max(factor, minScale), maxScale)) != nil {
+		return nil, false
+	}
+	s.view.sped = q.header["speed"] != ""
+	return header, true
 }
 
 // minScale and maxScale are the speeds that a file can be played at.

@@ -61,19 +61,23 @@ func TestFile(t *testing.T) {
 	if from := at(h); from < 9.9 || from > 10.5 {
 		t.Error(from)
 	}
-	if !strings.Contains(h["rtp-info"], "trackID=0;seq=") {
-		t.Error(h)
+	// What follows an answer is what it says, of both tracks in the order of the description.
+	starts := func(h map[string]string, first rtp.Packet) {
+		t.Helper()
+		want := fmt.Sprint("trackID=0;seq=", first.Seq, ";rtptime=", first.Timestamp, ",url=", url, "/trackID=1;seq=")
+		if !strings.Contains(h["rtp-info"], want) {
+			t.Errorf("%v, but the first packet is %d at %d", h, first.Seq, first.Timestamp)
+		}
 	}
 	first := c.frame()
-	if !strings.Contains(h["rtp-info"], fmt.Sprint("seq=", first.Seq, ";rtptime=", first.Timestamp)) {
-		t.Errorf("%v, but the first packet is %d at %d", h, first.Seq, first.Timestamp)
-	}
+	starts(h, first)
 	c.ok("PAUSE", url)
 	h, _ = c.ok("PLAY", url, "Range: npt=0:00:30.9-", "Scale: 2")
 	if from := at(h); from < 29.9 || from > 30.9 || h["scale"] != "2" {
 		t.Error(h)
 	}
 	next := c.frame()
+	starts(h, next)
 	if d := int32(next.Timestamp - first.Timestamp); d <= 0 || d > 90000*10 {
 		t.Errorf("the stamps go on by %d", d)
 	}
@@ -82,9 +86,10 @@ func TestFile(t *testing.T) {
 	if from := at(h); from < 3.9 || from > 4.5 {
 		t.Error(h)
 	}
+	starts(h, c.frame())
 	for _, bad := range []string{
 		"Range: npt=41-", "Range: npt=x-", "Range: npt=-1", "Range: npt=1:2:3:4-", "Range: clock=20250101T000000Z-", "Range: clock=x-",
-		"Scale: 0", "Scale: -1", "Scale: x", "Scale: NaN",
+		"Scale: 0", "Scale: -1", "Scale: x", "Scale: NaN", "Speed: 0", "Speed: NaN",
 	} {
 		if status, _, _ := c.ask("PLAY", url, bad); status != 457 && bad != "Range: npt=-1" {
 			t.Errorf("%s: %d", bad, status)
@@ -97,6 +102,42 @@ func TestFile(t *testing.T) {
 		t.Error(status)
 	}
 	c.ok("TEARDOWN", url)
+}
+
+// engine is a source that knows how fast it was told to be.
+type engine struct {
+	stream.Control
+	speed float64
+}
+
+func (e *engine) Speed(f float64) error {
+	e.speed = f
+	return nil
+}
+
+// TestSpeed: Scale stays, Speed is that of one PLAY, and together they are bounded.
+func TestSpeed(t *testing.T) {
+	e := &engine{speed: 1}
+	s := &session{view: &view{}}
+	for _, tc := range []struct {
+		scale, speed string
+		header       string
+		want         float64
+	}{
+		{"", "", "[]", 1},
+		{"", "2.0", "[Speed 2]", 2},
+		{"", "", "[]", 1},
+		{"2", "", "[Scale 2]", 2},
+		{"", "", "[]", 2},
+		{"4", "10", "[Scale 4 Speed 5]", 20},
+		{"0.5", "", "[Scale 0.5]", 0.5},
+		{"0.01", "", "[Scale 0.1]", 0.1},
+	} {
+		header, ok := s.accelerate(&request{header: map[string]string{"scale": tc.scale, "speed": tc.speed}}, e)
+		if !ok || fmt.Sprint(header) != tc.header || e.speed != tc.want {
+			t.Errorf("%+v: %v, %v", tc, header, e.speed)
+		}
+	}
 }
 
 // clock is a source whose places are the seconds of a minute.

@@ -176,7 +176,7 @@ type Control interface {
 	Seek(to time.Duration) (at time.Duration, err error)
 	// Speed plays faster or slower than 1, and goes on if it paused.
 	Speed(factor float64) error
-	// Pause stops and goes on.
+	// Pause stops and goes on. When it returns after going on, what is due then is shown.
 	Pause(on bool) error
 	// Position is where the source is.
 	Position() time.Duration

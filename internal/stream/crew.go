@@ -60,8 +60,8 @@ type seat struct {
 	index int   // in hand.seats; guarded by log.mu
 }
 
-// Serve writes the wire bytes to outlet until the stream, the outlet or ctx ends, and counts them. It is called once, instead of
-// Next and Sent. Errors: ErrEnded after the last byte of a stream that ended, ErrTooSlow, the outlet's, or ctx's.
+// Serve writes the wire bytes to outlet until the stream, the outlet or ctx ends, and counts them. It is called instead of
+// Next and Sent; when ctx has ended it may be called again. Errors: ErrEnded after the last byte of a stream that ended, ErrTooSlow, the outlet's, or ctx's.
 func (v *Viewer) Serve(ctx context.Context, outlet Outlet) error {
 	direct, ok := outlet.(DirectOutlet)
 	if !ok || !direct.Direct() {

@@ -281,7 +281,8 @@ func (p *player) Speed(factor float64) error {
 func (p *player) Pause(on bool) error {
 	return p.order(func() error {
 		p.change(func() { p.paused = on })
-		return nil
+		_, err := p.show()
+		return err
 	})
 }
 
