@@ -198,10 +198,16 @@ func TestIdle(t *testing.T) {
 	w := newWorld(t)
 	var idle atomic.Int64
 	idle.Store(int64(time.Hour))
-	_, addr := w.listen(ServerConfig{IdleTimeout: func() time.Duration { return time.Duration(idle.Load()) }}, w.api)
+	asked := make(chan struct{}, 16) // whenever a connection has become idle, which is after its client has the answer
+	_, addr := w.listen(ServerConfig{IdleTimeout: func() time.Duration {
+		defer func() { asked <- struct{}{} }()
+		return time.Duration(idle.Load())
+	}}, w.api)
 	a, b := dial(t, addr), dial(t, addr)
 	a.get("version")
+	<-asked
 	b.get("version") // before the time gets short, which holds for a first request, too
+	<-asked
 	idle.Store(int64(time.Millisecond))
 	b.get("version")
 	b.gone()

@@ -25,6 +25,8 @@ type world struct {
 	mu    sync.Mutex
 	facts []fact.Fact
 	ended chan *fact.PublicationEnded
+	// waiting takes one element for each of the first players who wait for a stream.
+	waiting chan struct{}
 
 	allow  func(params string) bool
 	realm  string
@@ -34,7 +36,7 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{ended: make(chan *fact.PublicationEnded, 16), allow: func(string) bool { return true }}
+	return &world{ended: make(chan *fact.PublicationEnded, 16), waiting: make(chan struct{}, 16), allow: func(string) bool { return true }}
 }
 
 func (w *world) Raise(f fact.Fact) {
@@ -88,6 +90,10 @@ func (w *world) Play(_ context.Context, q stream.PlayQuestion) stream.Verdict {
 }
 
 func (w *world) NotFound(context.Context, stream.PlayQuestion) (bool, fact.Outcome) {
+	select {
+	case w.waiting <- struct{}{}:
+	default:
+	}
 	return false, fact.Outcome{By: "default"}
 }
 
@@ -112,7 +118,7 @@ func start(t *testing.T, w *world, cfg Config) (srv *Server, addr string) {
 	t.Helper()
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	hc := stream.DefaultConfig()
-	hc.FlowThreshold, hc.MaxStreamWait = 0, 10*time.Second
+	hc.FlowThreshold, hc.MaxStreamWait = 0, patience
 	hub := stream.New(hc, w, w, Formats(1400, 1400))
 	files := vod.New(vod.Config{
 		Root: w.files, Tick: 50 * time.Millisecond, Logger: cfg.Logger, Options: stream.Options{EnableAudio: true, EnableRTSP: true, MaxTrack: 2},
@@ -142,10 +148,13 @@ func start(t *testing.T, w *world, cfg Config) (srv *Server, addr string) {
 	return srv, l.Addr().String()
 }
 
+// patience bounds what waits for others, on a machine where everything is slow.
+const patience = 3 * time.Minute
+
 // run runs a tool and returns what it wrote. A tool that is missing fails the test.
 func run(t *testing.T, name string, args ...string) (out string, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	var stderr strings.Builder
