@@ -43,7 +43,7 @@ func newBrowser(t *testing.T, url string) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	profile, err := os.MkdirTemp(scratch, "chromium-") // not the test's: its processes may write a little longer than it lives
+	profile, err := os.MkdirTemp(scratch, "chromium-") //nolint:usetesting // its processes may write a little longer than the test lives
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,11 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/pem"
+	"fmt"
 	"image"
 	"image/png"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,20 +77,25 @@ func TestGStreamer(t *testing.T) {
 	}
 }
 
-// TestVLC: VLC without a screen plays over RTMP and HTTP-FLV, and shows different pictures.
+// TestVLC: VLC without a screen plays over RTMP and HTTP-FLV, with and without TLS, and shows different pictures. It does not ask whose
+// certificate that of RTMPS is; for HTTPS it is told whom to trust.
 func TestVLC(t *testing.T) {
 	t.Parallel()
-	s, r := serve(t)
+	file, _ := certificate(t)
+	s, r := serve(t, "tls.certificates", file, "rtmp.sslport", auto, "http.sslport", auto)
+	rtmps, https := s.secure()
 	live(t, s.rtmpURL("vlc"))
 	r.accept(event.OnStreamChanged, "vlc")
-	for protocol, url := range map[string]string{"rtmp": s.rtmpURL("vlc"), "http": s.flvURL("vlc")} {
+	for protocol, url := range map[string]string{
+		"rtmp": s.rtmpURL("vlc"), "http": s.flvURL("vlc"), "rtmps": "rtmps://" + rtmps + "/live/vlc", "https": "https://" + https + "/live/vlc.live.flv",
+	} {
 		t.Run(protocol, func(t *testing.T) {
-			dir, err := os.MkdirTemp("", "hookline-vlc-")
+			dir, err := os.MkdirTemp("", "hookline-vlc-") //nolint:usetesting // the directory above that of the test is closed to VLC's user
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = os.RemoveAll(dir) })
-			c := vlc(t, dir, "--run-time=6", url)
+			c := vlc(t, dir, "--run-time=6", "--gnutls-dir-trust="+trusted(t, dir, file), url)
 			if err := c.wait(); err != nil {
 				t.Errorf("%v\n%s", err, c.stderr.String())
 			}
@@ -133,6 +141,81 @@ func TestGStreamerFile(t *testing.T) {
 	}
 }
 
+// shot is a picture that gst_seek.py has shown; n is -1 when it is not in the file.
+type shot struct {
+	step     int
+	at, rate float64
+	n        int
+}
+
+// seekAbout plays a file with gst_seek.py and returns what it shows in each step.
+func seekAbout(t *testing.T, frames map[string]int, args ...string) map[int][]shot {
+	t.Helper()
+	// Debian's Python: that of the PATH may be another one, which has no bindings.
+	c := runTool(t, "/usr/bin/python3", append([]string{filepath.Join("testdata", "gst_seek.py")}, args...)...)
+	shots := map[int][]shot{}
+	for line := range strings.Lines(c.output()) {
+		var x shot
+		var sum string
+		if _, err := fmt.Sscan(line, &x.step, &x.at, &x.rate, &sum); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		n, ok := frames[sum]
+		if x.n = n; !ok {
+			x.n = -1
+		}
+		shots[x.step] = append(shots[x.step], x)
+	}
+	return shots
+}
+
+// TestGStreamerSeek: GStreamer seeks in a file over RTSP, forth and back, pauses, plays it at double speed and to its end. Each
+// picture is the one of its time, and none is missing after a seek. Over UDP the player may show first what was in its socket.
+func TestGStreamerSeek(t *testing.T) {
+	t.Parallel()
+	s, _, root := cinema(t)
+	file := encode(t, "in.mp4", "16", picture(), tone(), h264("-bf 0 -s 160x120"), []string{"-c:a", "aac"})
+	frames := numbered(t, file)
+	const second, all = 25, 16 * 25 // pictures, and those of a group
+	if len(frames) != all {
+		t.Fatal(len(frames), "different pictures")
+	}
+	steps := strings.Fields("pull=10 seek=12.2 pull=10 seek=6.52 pull=10 pause play pull=10 seek=9.2 pull=10 speed=2@5.2 pull=50")
+	first := map[int]int{0: 0, 2: 12 * second, 4: 6 * second, 9: 9 * second, 11: 5 * second} // pictures of steps that show any
+	for _, protocol := range []string{"udp", "tcp"} {
+		t.Run(protocol, func(t *testing.T) {
+			name := protocol + ".mp4"
+			put(t, root, name, file)
+			args := append([]string{s.rtspURL(name), protocol}, steps...)
+			if protocol == "tcp" {
+				args = append(args, "seek=14.2", "pull=0")
+				first[13] = 14 * second
+			}
+			shots := seekAbout(t, frames, args...)
+			last := shots[4][len(shots[4])-1].n
+			for i, x := range shots[7] { // after the pause
+				if x.n != last+1+i {
+					t.Errorf("picture %d of what follows the pause at %d is %+v", i, last, x)
+				}
+			}
+			for step, want := range first {
+				list := shots[step]
+				for protocol == "udp" && len(list) > 0 && list[0].n != want {
+					list = list[1:]
+				}
+				for i, x := range list {
+					if x.n != want+i || (x.rate == 2) != (step == 11) || i == 0 && math.Abs(x.at-float64(x.n)/second) > 0.5 {
+						t.Errorf("picture %d from %d on is %+v", i, want, x)
+					}
+				}
+				if len(list) == 0 || step == 13 && list[len(list)-1].n != all-1 {
+					t.Errorf("step %d ends too soon: %+v", step, shots[step])
+				}
+			}
+		})
+	}
+}
+
 func colourful(img image.Image) bool {
 	seen := map[[3]uint32]bool{}
 	for x := range img.Bounds().Dx() {
@@ -142,6 +225,30 @@ func colourful(img image.Image) bool {
 		}
 	}
 	return len(seen) >= 20
+}
+
+// trusted copies the certificate of a file that has the key as well to where VLC may read it, and returns the directory.
+func trusted(t *testing.T, dir, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for b, rest := pem.Decode(data); b != nil; b, rest = pem.Decode(rest) {
+		if b.Type != "CERTIFICATE" {
+			continue
+		}
+		dir = filepath.Join(dir, "trust")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "host.pem"), pem.EncodeToMemory(b), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	t.Fatal("no certificate in ", file)
+	return ""
 }
 
 // vlc plays something and writes each fifth picture that it shows into dir. VLC refuses to be root.

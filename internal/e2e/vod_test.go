@@ -311,24 +311,7 @@ func TestVODSeek(t *testing.T) {
 	t.Parallel()
 	s, _, root := cinema(t)
 	file := encode(t, "in.mp4", "12", picture(), tone(), h264("-bf 0 -s 160x120"), []string{"-c:a", "aac"})
-	// frames are the sums of the pictures by their number.
-	frames := map[string]int{}
-	sums := func(args ...string) (list []string) {
-		t.Helper()
-		c := runTool(t, "ffmpeg", append(append([]string{"-v", "error", "-nostdin"}, args...), "-map", "0:v", "-f", "framemd5", "-")...)
-		if err := c.wait(); err != nil {
-			t.Fatalf("%v: %v\n%s", c.cmd.Args, err, c.stderr.String())
-		}
-		for l := range strings.Lines(c.stdout.String()) {
-			if f := strings.Split(l, ","); !strings.HasPrefix(l, "#") && len(f) == 6 {
-				list = append(list, strings.TrimSpace(f[5]))
-			}
-		}
-		return list
-	}
-	for i, sum := range sums("-i", file) {
-		frames[sum] = i
-	}
+	frames := numbered(t, file)
 	for _, at := range []float64{4, 6.52, 9.2} {
 		for protocol, slack := range map[string]float64{"rtmp": 0.1, "rtsp": 1.2} {
 			name := fmt.Sprint(protocol, at, ".mp4")
@@ -338,7 +321,7 @@ func TestVODSeek(t *testing.T) {
 				url, args = s.rtspURL(name), []string{"-rtsp_transport", "tcp"}
 			}
 			args = append(args, "-ss", strconv.FormatFloat(at, 'f', -1, 64), "-i", url, "-frames:v", "1")
-			got := sums(args...)
+			got := sums(t, args...)
 			if len(got) != 1 {
 				t.Fatalf("%s: %d pictures", protocol, len(got))
 			}
@@ -348,6 +331,31 @@ func TestVODSeek(t *testing.T) {
 			}
 		}
 	}
+}
+
+// sums are those of the pictures that ffmpeg decodes.
+func sums(t *testing.T, args ...string) (list []string) {
+	t.Helper()
+	c := runTool(t, "ffmpeg", append(append([]string{"-v", "error", "-nostdin"}, args...), "-map", "0:v", "-f", "framemd5", "-")...)
+	if err := c.wait(); err != nil {
+		t.Fatalf("%v: %v\n%s", c.cmd.Args, err, c.stderr.String())
+	}
+	for l := range strings.Lines(c.stdout.String()) {
+		if f := strings.Split(l, ","); !strings.HasPrefix(l, "#") && len(f) == 6 {
+			list = append(list, strings.TrimSpace(f[5]))
+		}
+	}
+	return list
+}
+
+// numbered returns the numbers of the pictures of a file by their sums.
+func numbered(t *testing.T, file string) map[string]int {
+	t.Helper()
+	frames := map[string]int{}
+	for i, sum := range sums(t, "-i", file) {
+		frames[sum] = i
+	}
+	return frames
 }
 
 // TestRecordedThenPlayed: the url of on_record_mp4 is what players ask for, and several recordings of a day are one time line.
