@@ -260,11 +260,11 @@ func (s *session) opening(file bool) (first net.Buffers, info string, err error)
 	}
 	for size, whole := 0, false; !whole && size < openingBytes; {
 		bufs, err := s.view.viewer.Next(ctx)
-		if err != nil && ctx.Err() == nil && len(first) == 0 {
+		switch over := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded); {
+		case err != nil && !over && len(first) == 0:
 			return nil, "", err
-		}
-		if err != nil {
-			break // what ended it is said again
+		case err != nil: // what ended the stream is said again
+			return first, info, nil
 		}
 		for _, b := range bufs {
 			size += len(b)
