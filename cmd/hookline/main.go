@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	_ "time/tzdata" // the image holds nothing but the binary, and names of recordings are in local time
 
 	"github.com/alecthomas/kong"
 
