@@ -62,6 +62,8 @@ type Endpoint struct {
 	rateAt      time.Time // when Config.Rate allows the next request
 	beat        *heartbeat
 	stats       Stats
+	complained  time.Time // when the log was told last that an event is not accepted; see complain
+	unsaid      uint64    // failures since then
 	seen        seen
 	closing     bool
 	closed      bool // its place is written no more: somebody may have released it

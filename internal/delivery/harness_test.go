@@ -193,6 +193,8 @@ type rig struct {
 	observer delivery.Observer
 	// stamps gives the time of events, ages that by which they grow old, from the next start on; nil: time.Now.
 	stamps, ages func() time.Time
+	// log of the endpoint, from the next start on; nil: none.
+	log slog.Handler
 }
 
 func urls() map[event.Type]string {
@@ -218,13 +220,17 @@ func (r *rig) start() {
 	r.t.Helper()
 	var err error
 	quiet := slog.New(slog.DiscardHandler)
+	log := quiet
+	if r.log != nil {
+		log = slog.New(r.log)
+	}
 	r.seq, err = sequencer.Open(sequencer.Config{Source: "srv", Logger: quiet, Clock: r.stamps}, r.mem,
 		func(recs []*journal.Record) { r.ep.Feed(recs) })
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.ep, err = delivery.NewEndpoint(r.cfg, delivery.Deps{
-		Store: r.mem, Stamper: r.seq, Sender: r.recv, Observer: r.observer, Logger: quiet, Rand: func() float64 { return 1 },
+		Store: r.mem, Stamper: r.seq, Sender: r.recv, Observer: r.observer, Logger: log, Rand: func() float64 { return 1 },
 		Clock: r.ages,
 	}, r.seq.Stats().NextIndex)
 	if err != nil {

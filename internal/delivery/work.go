@@ -326,6 +326,7 @@ func (e *Endpoint) failed(a *attempt, class webhook.Class, why string, retryAfte
 		l.failSince = now
 	}
 	l.wakeWaiters(true)
+	e.complain(a, class, why, now)
 	if reason := e.exhausted(a, class, now); reason != "" {
 		switch {
 		case it.question != nil:
