@@ -131,6 +131,9 @@ type zlmSource struct {
 
 	retryDelay, timeout, grace time.Duration
 	retries                    int
+
+	skew    time.Duration // of the receiver's clock from the sender's, and up to a second and the way more
+	clocked bool          // skew is known
 }
 
 // zlmStream is one stream key of a source. Guarded by zlm.mu.
@@ -173,13 +176,13 @@ func parsePlain(path string, body []byte) (*Event, error) {
 	if !slices.Contains(event.Types(), typ) || typ == event.OnPublicationEnded || typ == event.OnEventGap || typ == event.OnAdminAction {
 		return nil, &badRequest{"no member event, and the path does not end with the name of a hook"}
 	}
-	var m map[string]json.RawMessage
-	if err := json.Unmarshal(body, &m); err != nil || m == nil {
-		return nil, &badRequest{"body is no JSON object"}
+	m, body, err := readBody(typ, body)
+	if err != nil {
+		return nil, err
 	}
 	h := &hook{index: -1, turn: make(chan struct{})}
 	if raw, ok := m["hook_index"]; ok {
-		n, err := strconv.ParseInt(string(raw), 10, 64)
+		n, err := strconv.ParseInt(strings.Trim(string(raw), `"`), 10, 64) // a number as text, in on_server_started
 		if err != nil || n < 0 || n > maxIndex {
 			return nil, &badRequest{"hook_index out of bounds"}
 		}

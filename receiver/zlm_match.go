@@ -30,13 +30,16 @@ type life struct {
 	shaky   bool      // whether that was of this life is not known
 	left    time.Time // the publisher's session ended, as its report says
 	told    time.Time // that report came
-	timed   bool      // left is not the time of a retry
+	timed   bool      // when the publisher came is known, so that left is not the time of a retry
+	over    bool      // its device's report came
+	retold  bool      // left is by what the report says, not by its arrival
 	grace   time.Duration
 	closing time.Time // nothing is live any more
 	ended   bool
-	changed time.Time // when the state cache had it last
-	shown   bool      // the state cache has had it
-	slices  map[event.Type]int
+	changed time.Time           // when the state cache had it last
+	shown   bool                // the state cache has had it
+	slices  map[event.Type]int  // the highest number of a file, and one
+	firsts  map[event.Type]bool // file 0 is there
 	timer   *time.Timer
 	pub     Publication
 }
@@ -244,7 +247,7 @@ func (l *life) resumedBy(ident string) bool {
 func (z *zlm) begin(h *hook, params, ident string, create uint64) *life {
 	l := &life{
 		stream: h.stream, source: h.source, inc: h.inc, create: create, params: params, born: h.first, came: h.arrived, begin: -1, grace: h.source.grace,
-		outputs: map[string]*output{}, slices: map[event.Type]int{}, sign: h.first,
+		outputs: map[string]*output{}, slices: map[event.Type]int{}, firsts: map[event.Type]bool{}, sign: h.first,
 	}
 	if ident != "" {
 		l.idents = []string{ident}
@@ -292,8 +295,9 @@ func (z *zlm) adopt(h *hook, params string, after time.Time) *life {
 
 func (z *zlm) adopted(h *hook, c *session) *life {
 	l := z.begin(h, c.params, c.id, 0)
+	l.stream = h.source.stream(c.stream, h.arrived)
 	l.born, l.begin, l.grace = c.at, c.index, c.grace
-	l.id = nameOf(h.source.name, h.stream.key, max(c.at.Unix(), 0), c.id)
+	l.id = nameOf(h.source.name, c.stream, max(c.at.Unix(), 0), c.id)
 	l.named = false
 	z.christen(l)
 	l.pub.Uncertain = true
@@ -338,7 +342,11 @@ func (z *zlm) report(e *Event) {
 	if c != nil && c.inc != h.inc {
 		c = nil
 	}
-	if f.life, e.Certainty = h.publisher(b, c); f.life != nil {
+	st := h.stream
+	if c != nil && c.stream != st.key { // on_publish gave the stream another name
+		st = h.source.stream(c.stream, h.arrived)
+	}
+	if f.life, e.Certainty = h.publisher(b, c, st); f.life != nil {
 		return
 	}
 	if c == nil {
@@ -346,30 +354,51 @@ func (z *zlm) report(e *Event) {
 		return
 	}
 	e.Certainty = Inferred
-	if l := c.takesOver(h.stream); l != nil {
+	if l := c.takesOver(st); l != nil {
 		f.life = l
+		return
+	}
+	if b.shared() && c.life != nil {
+		e.Certainty = Unknown
 		return
 	}
 	f.life, f.fresh = z.adopted(h, c), true
 }
 
 // publisher returns the life whose publisher a report names.
-func (h *hook) publisher(b *FlowReport, c *session) (*life, Certainty) {
+func (h *hook) publisher(b *FlowReport, c *session, st *zlmStream) (*life, Certainty) {
 	if c != nil && c.life != nil && !b.shared() {
 		if !c.sure && !c.life.named {
 			return c.life, Inferred
 		}
 		return c.life, Exact
 	}
-	for i := len(h.stream.lives) - 1; i >= 0; i-- {
-		if l := h.stream.lives[i]; l.inc == h.inc && l.publishedBy(h, b) {
-			if b.shared() && !l.named {
-				return l, Inferred
-			}
+	if b.shared() {
+		return h.device(b, st)
+	}
+	for _, l := range slices.Backward(st.lives) {
+		if l.inc == h.inc && l.publishedBy(h, b) {
 			return l, Exact
 		}
 	}
 	return nil, Exact
+}
+
+// device returns the life of a device that a report names by its stream: when it came says which of its lives that was.
+func (h *hook) device(b *FlowReport, st *zlmStream) (best *life, c Certainty) {
+	least := time.Duration(0)
+	for _, l := range slices.Backward(st.lives) {
+		if l.inc != h.inc || l.over || !slices.Contains(l.idents, b.ID) {
+			continue
+		}
+		if off, fits := l.fits(h, b); fits && (best == nil || off < least) {
+			best, least = l, off
+		}
+	}
+	if best != nil && best.named {
+		return best, Exact
+	}
+	return best, Inferred
 }
 
 // shared says that the id is no session's: that of RTP is the stream's, so that each publication of the stream has it.
@@ -383,8 +412,19 @@ func (l *life) publishedBy(h *hook, b *FlowReport) bool {
 	if !b.shared() {
 		return true
 	}
+	_, fits := l.fits(h, b)
+	return fits
+}
+
+// fits compares when the session of a report began with when l did. The report, or the question before l, may have been retried.
+// off is how badly it fits.
+func (l *life) fits(h *hook, b *FlowReport) (off time.Duration, fits bool) {
 	d := h.first.Add(-time.Duration(min(b.Duration, 1<<31)) * time.Second).Sub(l.born)
-	return d > -3*time.Second && (d < 3*time.Second || h.source.due(h.first, l.born.Add(time.Duration(min(b.Duration, 1<<31))*time.Second)))
+	off = d.Abs()
+	for _, retry := range []time.Duration{h.source.retryDelay, h.source.timeout + h.source.retryDelay} {
+		off = min(off, (d-retry).Abs()+time.Second, (d+retry).Abs()+time.Second)
+	}
+	return off, off < 3*time.Second
 }
 
 // takesOver returns the life that a publisher resumed, which shows in that no register followed.
@@ -392,11 +432,25 @@ func (c *session) takesOver(st *zlmStream) *life {
 	for i := len(st.lives) - 1; i >= 0; i-- {
 		l := st.lives[i]
 		if l.inc == c.inc && l.params == c.params && l.grace > 0 && l.born.Before(c.at) && (l.gone.IsZero() || l.gone.After(c.at)) &&
-			(l.left.IsZero() || c.at.Sub(l.left) < l.grace+settleSlack) {
+			(l.left.IsZero() || c.follows(l, l.left) || c.follows(l, l.sign) || c.relieves(l)) {
 			return l
 		}
 	}
 	return nil
+}
+
+// follows says that a publisher came within the grace after a time at which the life, or its publisher, was there.
+func (c *session) follows(l *life, t time.Time) bool { return c.at.Sub(t) < l.grace+settleSlack }
+
+// relieves says that another publisher took over before, of which no report came.
+func (c *session) relieves(l *life) bool {
+	for _, o := range l.source.sessions {
+		if o != c && o.life == nil && !o.over && o.inc == c.inc && o.stream == c.stream && o.params == c.params &&
+			o.at.After(l.left) && o.at.Before(c.at) && o.follows(l, l.left) {
+			return true
+		}
+	}
+	return false
 }
 
 // viewer finds the life that a viewer watched.
@@ -458,27 +512,48 @@ func (z *zlm) record(e *Event) {
 		f.life = l
 		break
 	}
-	if f.life == nil || !f.life.named && f.life.outlived(h, b) {
+	if f.life == nil || !f.life.named && f.life.outlived(h, b, n, e.Type) {
 		after := time.Time{}
 		if f.life != nil {
 			after = f.life.born
 		}
-		if l := z.adopt(h, b.Params, after); l != nil {
+		if l := z.adopt(h, b.Params, after); l != nil && !l.born.After(h.opened(b).Add(2*time.Second)) {
 			f.life, f.fresh, e.Certainty = l, true, Inferred
-		} else if f.life != nil {
+		} else if f.life != nil && f.life.outlived(h, b, -1, e.Type) {
 			e.Certainty = Unknown
 		}
 	}
 }
 
-// outlived says that a file was opened clearly after the life had ended.
-func (l *life) outlived(h *hook, b *Record) bool {
-	end := l.gone
-	if end.IsZero() {
-		return false
+// opened is when a file was opened, to a second: by the sender's clock when it is known, else by its end and length.
+func (h *hook) opened(b *Record) time.Time {
+	if s := h.source; s.clocked {
+		return time.Unix(int64(min(b.StartTime, 1<<40)), 0).Add(s.skew)
 	}
-	opened := h.first.Add(-time.Duration(b.TimeLen * float64(time.Second)))
-	return opened.Sub(end) > h.source.settle()
+	return h.first.Add(-time.Duration(b.TimeLen * float64(time.Second)))
+}
+
+// clock compares the sender's clock with the receiver's by a register, which comes at once. The one that came fastest, at the
+// beginning of a second, says it best.
+func (s *zlmSource) clock(h *hook, stamp uint64) {
+	if d := h.first.Sub(time.Unix(int64(min(stamp, 1<<40)), 0)); stamp > 0 && (!s.clocked || d < s.skew) {
+		s.skew, s.clocked = d, true
+	}
+}
+
+// outlived says that a file was opened after the life had ended, or is the first of a recorder and the life has its first.
+func (l *life) outlived(h *hook, b *Record, n int, t event.Type) bool {
+	if n == 0 && l.firsts[t] && l.grace == 0 {
+		return true
+	}
+	switch end := l.gone; {
+	case end.IsZero():
+		return false
+	case h.source.clocked && !l.shaky:
+		return h.opened(b).Sub(end) > time.Second/2
+	default:
+		return h.opened(b).Sub(end) > h.source.settle()
+	}
 }
 
 // tie decides between two lives, of which the newer began in the second in which the file was opened.

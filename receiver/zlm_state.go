@@ -63,6 +63,7 @@ func (z *zlm) commit(e *Event) {
 	switch e.Type {
 	case event.OnStreamChanged:
 		if b, err := decoded[StreamChanged](e); err == nil && b.Regist {
+			h.source.clock(h, b.CreateStamp)
 			z.registered(l, h, b)
 		} else if err == nil {
 			l.unregistered(e, b)
@@ -242,6 +243,7 @@ func (l *life) live() []string {
 func (l *life) recorded(e *Event, b *Record) {
 	if n := number(b.FileName); n >= 0 {
 		l.slices[e.Type] = max(l.slices[e.Type], n+1)
+		l.firsts[e.Type] = l.firsts[e.Type] || n == 0
 	}
 	r := *b
 	r.Certainty = e.Certainty
@@ -265,49 +267,23 @@ func (z *zlm) reported(l *life, h *hook, b *FlowReport) {
 	// A report that was lost at first comes when its retry is due; its duration says when the session ended.
 	late := func(began time.Time) {
 		if end := began.Add(time.Duration(min(b.Duration, 1<<31)) * time.Second); at.Sub(end) > 2*time.Second {
-			at = end.Add(time.Second / 2)
+			at, l.retold = end.Add(time.Second/2), true
 		}
 	}
 	if c := l.source.sessions[b.ID]; b.shared() {
 		late(l.born)
+		l.over = l.grace == 0
 	} else {
 		if c != nil && c.inc == l.inc {
 			late(c.at)
 			c.over, l.timed = true, true
+		} else if len(l.idents) == 1 {
+			late(l.born)
 		}
 		z.join(l, b.ID)
 	}
 	if n := len(l.idents); n > 0 && b.ID == l.idents[n-1] {
 		l.left, l.told = at, h.arrived
-	}
-}
-
-// certify says when the life ended and how sure that is.
-func (l *life) certify() {
-	p := &l.pub
-	switch {
-	case l.closing.IsZero():
-		p.EndedAt, p.EndCertainty, p.Reason = time.Time{}, Exact, ""
-		return
-	case l.gone.IsZero() && !l.left.IsZero():
-		p.EndedAt, p.EndCertainty = l.left, Inferred
-		if l.grace == 0 && l.timed {
-			p.EndCertainty = Exact
-		}
-	case !l.gone.IsZero():
-		p.EndedAt, p.EndCertainty = l.gone, Inferred
-		after := l.gone.Sub(l.left) // of the publisher's leaving
-		if l.grace == 0 && !l.left.IsZero() && (after > 0 || after < -2*together) {
-			p.EndedAt = l.left
-		}
-		if l.named || l.timed && after > -2*together && after < l.grace+2*together {
-			p.EndCertainty = Exact
-		}
-	default:
-		p.EndCertainty = Unknown
-	}
-	if p.Reason != ReasonUnregistered || p.EndCertainty == Unknown {
-		p.Uncertain = true
 	}
 }
 
@@ -537,7 +513,7 @@ func (z *zlm) afterDecision(e *Event, answer any, err error) {
 	if a.ContinuePushMS != nil {
 		c.grace = time.Duration(*a.ContinuePushMS) * time.Millisecond
 	}
-	if old := s.sessions[b.ID]; old != nil && h.prior != nil && old.inc == h.inc {
+	if old := s.sessions[b.ID]; old != nil && h.prior != nil && old.inc == h.inc && !old.at.Before(h.first) {
 		old.grace = c.grace
 		return
 	}

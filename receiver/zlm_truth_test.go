@@ -37,6 +37,7 @@ type missed struct {
 	Path     string          `json:"path"`
 	Body     json.RawMessage `json:"body"`
 	at       int64
+	e        *fact
 }
 
 func readLines[T any](t *testing.T, name string) []T {
@@ -113,31 +114,33 @@ type fact struct {
 }
 
 // facts groups attempts into events, by what only the truth knows: which were answered with a failure, and which were missed.
-func (tr *trace) facts(t *testing.T) (list []*fact, of map[string]*fact) {
+func (tr *trace) facts(t *testing.T) (list []*fact, of map[*receivertest.Request]*fact) {
 	t.Helper()
 	type attempt struct {
 		at     int64
 		path   string
 		status int
 		body   json.RawMessage
-		missed bool
+		q      *receivertest.Request // nil: it never arrived
+		m      *missed
 	}
 	var all []attempt
-	for _, h := range tr.hooks {
-		all = append(all, attempt{h.At, h.Path, h.Status, h.Body, false})
+	for i := range tr.hooks {
+		h := &tr.hooks[i]
+		all = append(all, attempt{h.At, h.Path, h.Status, h.Body, h, nil})
 	}
-	for _, m := range tr.missed {
-		all = append(all, attempt{m.at, m.Path, 0, m.Body, true})
+	for i := range tr.missed {
+		m := &tr.missed[i]
+		all = append(all, attempt{m.at, m.Path, 0, m.Body, nil, m})
 	}
 	sort.SliceStable(all, func(i, j int) bool { return all[i].at < all[j].at })
 	open := map[string]*fact{} // failed and not retried yet, by content
-	of = map[string]*fact{}
+	of = map[*receivertest.Request]*fact{}
 	for _, a := range all {
 		var m map[string]any
 		if err := json.Unmarshal(a.body, &m); err != nil {
 			t.Fatal(err)
 		}
-		key := keyOf(a.path, int64(m["hook_index"].(float64)))
 		delete(m, "hook_index")
 		b, _ := json.Marshal(m)
 		content := a.path + string(b)
@@ -156,13 +159,15 @@ func (tr *trace) facts(t *testing.T) (list []*fact, of map[string]*fact) {
 			open[content] = e
 		}
 		e.seen = e.seen || a.status == 200
-		of[key] = e
+		if a.q != nil {
+			of[a.q] = e
+		} else {
+			a.m.e = e
+		}
 	}
 	tr.assign(list)
 	return list, of
 }
-
-func keyOf(path string, index int64) string { return fmt.Sprintf("%s %d", path, index) }
 
 // assign finds the life of each fact.
 func (tr *trace) assign(list []*fact) {

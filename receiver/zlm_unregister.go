@@ -77,7 +77,7 @@ func (z *zlm) orphan(h *hook, b *StreamChanged) *session {
 func (z *zlm) points(h *hook, l *life, schema string) int {
 	o := l.outputs[schema]
 	p := h.prior
-	retry := p.refused() && h.retries(p) // of what the receiver itself refused
+	retry := p.refused() && !p.retried(h) && h.retries(p) // of what the receiver itself refused
 	switch {
 	case retry && p.life == l && (o == nil || !o.gone):
 		return expected
@@ -91,7 +91,7 @@ func (z *zlm) points(h *hook, l *life, schema string) int {
 		return impossible
 	case retry && l.came.After(p.at):
 		return loose
-	case p.refused() && p.life == l && p.index != h.index && h.arrived.Sub(p.at) < h.source.retryDelay-early:
+	case p.refused() && p.life == l && !p.sent(h) && h.arrived.Sub(p.at) < h.source.retryDelay-early:
 		return impossible // what is missing of it is a retry, which is not due yet
 	case l.named && z.life(l.params) == l.id, z.leaving(h, l):
 		return expected
@@ -142,14 +142,26 @@ func (z *zlm) repetition(h *hook) int {
 	switch {
 	case p == nil || !p.done:
 		return impossible
-	case p.retried:
+	case p.retried(h):
 		return impossible
-	case h.repeats(p.first) || h.repeats(p.ended):
+	case h.follows(p):
 		return likely
 	case h.arrived.Sub(p.first) < h.source.retryDelay-tight:
 		return impossible
 	}
 	return loose
+}
+
+// follows says that h comes just when the retry of p would, of which the sender did not get the answer. It times out only when the
+// receiver was slow: what is lost otherwise ends the connection.
+func (h *hook) follows(p *attempt) bool {
+	if d := h.arrived.Sub(p.first) - h.source.retryDelay; d > -early && d < prompt {
+		return true
+	}
+	if d := h.arrived.Sub(p.ended) - h.source.retryDelay; d > -early && d < prompt {
+		return true
+	}
+	return p.ended.Sub(p.first) > h.source.timeout-together && (h.repeats(p.first) || h.repeats(p.ended))
 }
 
 // repeats says that h comes just when the retry of an attempt would that was answered at t.
@@ -212,10 +224,13 @@ func (z *zlm) ending(h *hook, l *life) bool {
 	}
 	leaves := map[string]bool{}
 	for _, w := range h.stream.attempts {
+		if w.refused() && w.leaves != "" && w.life == l && h.close(w.at) {
+			return true // of which the handler failed
+		}
 		if w.waits == nil || !h.close(w.at) || !w.waits.plain.vague {
 			continue
 		}
-		leaves[w.waits.plain.schema] = true
+		leaves[w.leaves] = true
 		if w != h.self && z.sibling(w.waits, l) {
 			return true
 		}
@@ -235,7 +250,7 @@ func (z *zlm) sibling(e *Event, l *life) bool {
 		return false
 	}
 	h := e.plain
-	if h.prior != nil && (h.repeats(h.prior.first) || h.repeats(h.prior.ended)) {
+	if h.prior != nil && h.follows(h.prior) {
 		return false
 	}
 	for _, c := range h.stream.candidates(h.inc, b.Params) {
@@ -256,7 +271,7 @@ func (z *zlm) doubtful(e *Event) bool {
 func (z *zlm) unregister(e *Event, b *StreamChanged) {
 	h := e.plain
 	f := &h.found
-	if p := h.prior; p != nil && p.done && p.index == h.index && p.inc == h.inc && h.index >= 0 {
+	if p := h.prior; p != nil && p.done && p.sent(h) && p.inc == h.inc {
 		f.duplicate = true // the same request
 		return
 	}
@@ -269,7 +284,7 @@ func (z *zlm) unregister(e *Event, b *StreamChanged) {
 		}
 		if l := z.adopt(h, b.Params, after); l != nil {
 			f.life, f.fresh, e.Certainty = l, true, Inferred
-		} else if h.prior != nil && h.prior.done && !h.prior.retried {
+		} else if h.prior != nil && h.prior.done && !h.prior.retried(h) {
 			f.duplicate = true
 			return
 		}
@@ -278,9 +293,10 @@ func (z *zlm) unregister(e *Event, b *StreamChanged) {
 	}
 	best := list[0]
 	e.Certainty = Inferred
-	if h.stray || h.stream.shaky(h, b) || len(list) > 1 && list[1].rivals(best) {
+	if h.stray || h.twin() || h.stream.shaky(h, b) || len(list) > 1 && list[1].rivals(best) {
 		e.Certainty = Unknown
 	}
+	h.self.unsure = e.Certainty == Unknown
 	if best.life == nil {
 		f.duplicate = true
 		h.adopt(h.prior)
@@ -294,6 +310,16 @@ func (z *zlm) unregister(e *Event, b *StreamChanged) {
 		h.adopt(p)
 	}
 	f.id = unregisterID(h, b.Schema)
+}
+
+// twin says that two with the same content came together: which is which nobody knows.
+func (h *hook) twin() bool {
+	for _, a := range h.stream.attempts {
+		if a != h.self && a.hash == h.hash && !a.sent(h) && h.arrived.Sub(a.at).Abs() < together/2 {
+			return true
+		}
+	}
+	return false
 }
 
 // rivals says that a guess explains as well what best does.
@@ -316,6 +342,11 @@ func (st *zlmStream) guessed(l *life, schema string) bool {
 
 // shaky says that an unregister of the schema was taken for that of a life without knowing.
 func (st *zlmStream) shaky(h *hook, b *StreamChanged) bool {
+	for _, a := range st.attempts { // the same came just now for the one or the other, and a handler failed
+		if a != h.self && a.hash == h.hash && a.unsure && a.refused() && h.arrived.Sub(a.at) < together {
+			return true
+		}
+	}
 	for _, l := range st.candidates(h.inc, b.Params) {
 		if o := l.outputs[b.Schema]; o != nil && o.gone && o.shaky && h.arrived.Sub(o.at) < h.source.settle() {
 			return true

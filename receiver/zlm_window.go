@@ -24,6 +24,7 @@ type incarnation struct {
 	n       int // counts
 	born    time.Time
 	started bool  // an on_server_started was seen
+	hello   int64 // its index
 	max     int64 // highest index that came
 	low     int64 // every index up to here came, or is waited for no more
 	ring    [ringSize]slot
@@ -70,11 +71,11 @@ func (z *zlm) incarnate(e *Event) {
 		h.inc = s.inc
 		h.stray = s.prev != nil && h.index > s.inc.max+16 && s.prev.near(h.index) && h.arrived.Sub(s.inc.born) < stragglers
 	}
-	if e.Type == event.OnServerStarted {
-		s.inc.started = true
+	if e.Type == event.OnServerStarted && !s.inc.started {
+		s.inc.started, s.inc.hello = true, h.index
 	}
 	h.self.inc = h.inc
-	if h.order == h.index {
+	if h.order == h.index && h.first.Equal(h.arrived) { // no retry
 		h.first = h.inc.sent(h.index, h.arrived)
 		h.self.first = h.first
 	}
@@ -92,6 +93,8 @@ func (s *zlmSource) begins(h *hook) bool {
 		return true
 	case s.inc.started && age > s.settle():
 		return true
+	case s.inc.started && h.index == s.inc.hello: // something on the way may have repeated it
+		return age > time.Second
 	case s.inc.started: // a request of this process, or of the one before, may have hung; not so when its index has come
 		return s.inc.seen(h) != unseen
 	}
@@ -138,7 +141,6 @@ func (z *zlm) restart(e *Event) {
 		}
 	}
 	z.newIncarnation(s, e.plain)
-	s.inc.started = e.Type == event.OnServerStarted
 	for _, st := range s.streams {
 		for _, l := range st.lives {
 			if !l.came.Before(since) {
@@ -217,9 +219,9 @@ func (i *incarnation) advance(low int64) {
 func (z *zlm) enqueue(e *Event) {
 	h, st := e.plain, e.plain.stream
 	h.deadline = h.arrived
-	if h.index >= 0 && z.opt.Window > 0 && z.waiting < z.opt.Waiting && h.inc == h.source.inc {
+	if z.opt.Window > 0 && z.waiting < z.opt.Waiting && h.inc == h.source.inc {
 		h.look = h.vague && z.doubtful(e)
-		if h.order >= h.index || h.look {
+		if h.index >= 0 && h.order >= h.index || h.look {
 			h.deadline = h.arrived.Add(z.opt.Window)
 		}
 	}
@@ -331,19 +333,21 @@ func (z *zlm) leave(h *hook, handled bool) {
 
 // attempt is a request of a stream that was seen.
 type attempt struct {
-	hash    uint64
-	typ     event.Type
-	index   int64
-	order   int64
-	at      time.Time
-	first   time.Time
-	inc     *incarnation
-	waits   *Event    // until it has its turn
-	done    bool      // handled
-	ended   time.Time // answered; zero: in hand
-	life    *life     // what it was taken to be about
-	retried bool      // its retry has come
-	tries   int       // attempts before this one that were seen
+	hash   uint64
+	typ    event.Type
+	index  int64
+	order  int64
+	at     time.Time
+	first  time.Time
+	inc    *incarnation
+	waits  *Event    // until it has its turn
+	done   bool      // handled
+	ended  time.Time // answered; zero: in hand
+	life   *life     // what it was taken to be about
+	leaves string    // the schema of an unregister
+	unsure bool      // it may have been about another
+	heir   *attempt  // its retry, when that has come
+	tries  int       // attempts before this one that were seen
 }
 
 func (a *attempt) finish(handled bool) { a.done, a.ended, a.waits = handled, time.Now(), nil }
@@ -358,6 +362,9 @@ func (st *zlmStream) remember(h *hook, typ event.Type, s *zlmSource) {
 	h.prior = st.prior(h, typ, s)
 	a := &attempt{hash: h.hash, typ: typ, index: h.index, order: h.index, at: h.arrived, first: h.arrived}
 	h.self = a
+	if h.vague {
+		a.leaves = h.schema
+	}
 	if p := h.prior; p != nil && !h.vague {
 		h.adopt(p)
 		a.order, a.first = h.order, h.first
@@ -373,12 +380,12 @@ func (st *zlmStream) prior(h *hook, typ event.Type, s *zlmSource) *attempt {
 		if a.hash != h.hash || a.typ != typ {
 			continue
 		}
-		same := a.index == h.index && a.inc == s.inc && typ != event.OnServerStarted
+		same := a.sent(h) && a.inc == s.inc && typ != event.OnServerStarted
 		repeated := same || a.repeated(h, s)
 		switch {
 		case same:
 			return a
-		case repeated && (!h.vague || !a.retried && a.refused() && h.retries(a)):
+		case repeated && (!h.vague || a.heir == nil && a.refused() && h.retries(a)):
 			return a
 		case repeated && newest == nil:
 			newest = a
@@ -393,11 +400,17 @@ func (st *zlmStream) prior(h *hook, typ event.Type, s *zlmSource) *attempt {
 // adopt makes h another attempt of the event of p.
 func (h *hook) adopt(p *attempt) {
 	h.order, h.first = p.order, p.first
-	if h.self.tries = p.tries; p.index != h.index { // not the same request again
-		p.retried = true
+	if h.self.tries = p.tries; !p.sent(h) {
+		p.heir = h.self
 		h.self.tries++
 	}
 }
+
+// sent says that h is the same request again, by what is between sender and receiver.
+func (a *attempt) sent(h *hook) bool { return h.index >= 0 && a.index == h.index }
+
+// retried says that the retry has come, and is not h.
+func (a *attempt) retried(h *hook) bool { return a.heir != nil && a.heir != h.self }
 
 // repeated says that h may be the retry of a.
 func (a *attempt) repeated(h *hook, s *zlmSource) bool {
@@ -407,9 +420,9 @@ func (a *attempt) repeated(h *hook, s *zlmSource) bool {
 	}
 	switch a.typ {
 	case event.OnServerStarted: // a process that begins again begins with 0, a retry takes the next
-		return !a.retried && a.inc == s.inc && h.index > a.index && h.index+16 > s.inc.max && h.arrived.Sub(a.first) > s.retryDelay-tight
+		return a.heir == nil && a.inc == s.inc && h.index > a.index && h.index+16 > s.inc.max && h.arrived.Sub(a.first) > s.retryDelay-tight
 	case event.OnStreamNoneReader, event.OnSendRTPStopped, event.OnRTPServerTimeout, event.OnServerExited, event.OnServerKeepalive:
-		return !a.retried && age >= s.retryDelay-settleSlack/4
+		return a.heir == nil && age >= s.retryDelay-settleSlack/4
 	default: // nothing else has the same content
 		return true
 	}
