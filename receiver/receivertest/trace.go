@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -205,7 +206,8 @@ func replay(ctx context.Context, h http.Handler, q *Request) Answer {
 	if len(body) > 0 && body[0] == '"' && json.Unmarshal(body, &text) == nil {
 		body = []byte(text)
 	}
-	req := httptest.NewRequestWithContext(context.WithValue(ctx, recorded{}, q), http.MethodPost, q.Path, bytes.NewReader(body))
+	target := (&url.URL{Path: "/" + strings.TrimPrefix(q.Path, "/")}).RequestURI()
+	req := httptest.NewRequestWithContext(context.WithValue(ctx, recorded{}, q), http.MethodPost, target, bytes.NewReader(body))
 	req.Header.Set("Content-Type", "application/json")
 	for k, v := range q.Header {
 		req.Header.Set(k, v)
