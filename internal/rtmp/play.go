@@ -68,7 +68,7 @@ func (s *session) watch(v *view, reset bool, req stream.PlayRequest) {
 	}
 	scr := &screen{s: s, sieve: sieve{mute: &v.mute}}
 	err = viewer.Serve(v.ctx, scr)
-	s.log.Info("RTMP viewer ended", "stream", v.name.Key(), "bytes", scr.sent.Load(), "why", err)
+	s.log.Info("RTMP viewer ended", "stream", v.name.Key(), "bytes", scr.sent.Load(), "why", s.parting(v.ctx, err))
 	switch {
 	case v.ctx.Err() != nil: // whoever cancelled it knows what to say
 	case errors.Is(err, stream.ErrEnded), errors.Is(err, stream.ErrStopping):
@@ -170,6 +170,17 @@ func (s *session) setMute(what uint32, on bool) {
 func (s *session) onReceive(c command, what uint32) error {
 	s.setMute(what, !c.flag(0, true))
 	return s.reply(c, nil, amf.Undefined{})
+}
+
+// parting returns why a viewer whose context is ctx was served no longer, when that ended with err.
+func (s *session) parting(ctx context.Context, err error) string {
+	switch r := s.reason.Load(); {
+	case ctx.Err() == nil && err != nil:
+		return err.Error()
+	case r != nil:
+		return string(*r)
+	}
+	return "left"
 }
 
 // closeView ends playing because the player says so.

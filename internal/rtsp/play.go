@@ -339,10 +339,21 @@ func (s *session) serveView(ctx context.Context, v *view, first net.Buffers) {
 	if err == nil {
 		err = v.viewer.Serve(ctx, c)
 	}
+	s.log.Info("RTSP viewer ended", "stream", v.name.Key(), "bytes", c.sent.Load(), "why", s.parting(ctx, err))
 	if ctx.Err() == nil {
-		s.log.Info("RTSP viewer ended", "stream", v.name.Key(), "bytes", c.sent.Load(), "why", err)
 		s.end(fact.EndUnpublish)
 	}
+}
+
+// parting returns why a viewer whose context is ctx was served no longer, when that ended with err.
+func (s *session) parting(ctx context.Context, err error) string {
+	switch r := s.reason.Load(); {
+	case ctx.Err() == nil && err != nil:
+		return err.Error()
+	case r != nil:
+		return string(*r)
+	}
+	return "left"
 }
 
 // A GOP that is sent at once overruns the buffers of players: between bursts they get time to read. The bound is about

@@ -2,14 +2,12 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/hookline/hookline/internal/decision"
 	"github.com/hookline/hookline/internal/delivery"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/sequencer"
-	"github.com/hookline/hookline/internal/stream"
 )
 
 // facts lets the hub raise facts.
@@ -17,13 +15,7 @@ type facts struct{ seq *sequencer.Sequencer }
 
 func (f facts) Raise(x fact.Fact) { f.seq.Raise(x) }
 
-func (f facts) Admit() (release func(), err error) {
-	release, err = f.seq.Admit()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", stream.ErrNoRoom, err)
-	}
-	return release, nil
-}
+func (f facts) Admit() (release func(), err error) { return f.seq.Admit() }
 
 // gate lets the hub ask: decisions from their own pool, the question in the lane of its key.
 type gate struct {
