@@ -57,8 +57,17 @@ func (w *world) types() (out []string) {
 	return out
 }
 
-// shown returns how many bytes players were sent.
-func (w *world) shown() (n uint64) {
+// shown returns how many bytes players were sent, when the first of them is reported.
+func (w *world) shown() uint64 {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if n := w.reported(); n > 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+func (w *world) reported() (n uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, f := range w.facts {

@@ -135,14 +135,18 @@ func TestMulticast(t *testing.T) {
 	if _, err := late.r.Peek(1); err == nil {
 		t.Error("who watches a stream that has ended is still connected")
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	players := slices.DeleteFunc(slices.Clone(w.facts), func(f fact.Fact) bool {
-		r, ok := f.(*fact.FlowReport)
-		return !ok || !r.Player || r.Live.Stream != "a" || r.TotalBytes == 0
-	})
-	if len(players) != 2 {
-		t.Errorf("%d players were reported", len(players))
+	players := func() int {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(slices.DeleteFunc(slices.Clone(w.facts), func(f fact.Fact) bool {
+			r, ok := f.(*fact.FlowReport)
+			return !ok || !r.Player || r.Live.Stream != "a" || r.TotalBytes == 0
+		}))
+	}
+	for deadline := time.Now().Add(time.Minute); players() < 2 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	}
+	if n := players(); n != 2 {
+		t.Errorf("%d players were reported", n)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,8 @@ const (
 	// receiverReportEvery is the time between two receiver reports for a track.
 	receiverReportEvery = 5 * time.Second
 	udpBuffer           = 2 << 20
+	// maxDatagram bounds the datagrams that are read; what is longer is cut.
+	maxDatagram = 16 << 10
 )
 
 // publication is what a session publishes.
@@ -55,6 +58,7 @@ type ingest struct {
 	media   *net.UDPConn
 	control *net.UDPConn
 	back    *net.UDPAddr // where reports go
+	packet  rtp.Packet   // the one that came, over TCP
 }
 
 // announce takes ANNOUNCE. It is answered when on_publish has decided.
@@ -228,14 +232,14 @@ func (s *session) record(q *request) error {
 // receive reads the datagrams of one socket.
 func (p *publication) receive(t *ingest, conn *net.UDPConn, control bool) {
 	defer p.wg.Done()
-	from := net.ParseIP(p.s.peer.IP)
+	from, _ := netip.ParseAddr(p.s.peer.IP) // none: no datagram is the publisher's
+	buf := make([]byte, maxDatagram)
 	for {
-		buf := make([]byte, 2048)
-		n, addr, err := conn.ReadFromUDP(buf)
+		n, addr, err := conn.ReadFromUDPAddrPort(buf)
 		if err != nil {
 			return // closed
 		}
-		if !addr.IP.Equal(from) {
+		if addr.Addr().Unmap().WithZone("") != from.Unmap().WithZone("") {
 			continue // not the publisher's
 		}
 		p.bytes.Add(uint64(n))
@@ -262,8 +266,13 @@ func (p *publication) datagram(t *ingest, b []byte, now time.Time) error {
 		return nil
 	}
 	t.rec.Packet(&pkt, now, t.format.ClockRate)
-	for _, q := range t.order.Push(&pkt, now) {
-		if err := p.packet(t, q, now); err != nil {
+	return p.packets(t, t.order.Push(&pkt, now), now)
+}
+
+// packets takes packets in their order. mu is held.
+func (p *publication) packets(t *ingest, in []rtp.Packet, now time.Time) error {
+	for i := range in {
+		if err := p.packet(t, &in[i], now); err != nil {
 			return err
 		}
 	}
@@ -281,13 +290,13 @@ func (p *publication) interleaved(ch uint8, b []byte) error {
 		now := time.Now()
 		switch int(ch) {
 		case t.channel[0]:
-			pkt, err := rtp.Parse(b)
-			if err != nil {
+			var err error
+			if t.packet, err = rtp.Parse(b); err != nil {
 				p.bad(err)
 				return nil
 			}
-			t.rec.Packet(&pkt, now, t.format.ClockRate)
-			return p.packet(t, &pkt, now)
+			t.rec.Packet(&t.packet, now, t.format.ClockRate)
+			return p.packet(t, &t.packet, now)
 		case t.channel[1]:
 			p.controlPacket(t, b, now)
 			return nil
@@ -434,9 +443,7 @@ func (p *publication) drain(reason fact.EndReason) {
 		}
 		_ = t.media.Close()
 		_ = t.control.Close()
-		for _, q := range t.order.Rest() {
-			_ = p.packet(t, q, time.Now()) // the hub may have ended it
-		}
+		_ = p.packets(t, t.order.Rest(), time.Now()) // the hub may have ended it
 	}
 }
 

@@ -24,17 +24,20 @@ type Depacketizer struct {
 	lost    uint64
 	dropped uint64
 	out     []Unit
+	emit    func(ts int64, data []byte) // appends to out
 }
 
 // form collects the payloads of one codec.
 type form interface {
-	// push takes the payload of the next packet; lost: packets before it are missing. Complete units go to emit.
+	// push takes the payload of the next packet, which is overwritten later; lost: packets before it are missing. Complete units
+	// go to emit.
 	push(p *Packet, ts int64, lost bool, emit func(ts int64, data []byte)) error
 }
 
 // NewDepacketizer returns one for a track as Describe or ParseSDP describe it. Errors wrap ErrUnsupported.
 func NewDepacketizer(f Format) (*Depacketizer, error) {
 	d := &Depacketizer{clock: f.ClockRate}
+	d.emit = func(ts int64, data []byte) { d.out = append(d.out, Unit{Time: ts, Data: data}) }
 	switch f.Codec {
 	case media.H264:
 		d.form = &h264Form{}
@@ -71,8 +74,8 @@ func NewDepacketizer(f Format) (*Depacketizer, error) {
 	return d, nil
 }
 
-// Push takes the next packet and returns the units that it completes; they are valid until the next call, their data for
-// ever. Errors wrap ErrBadPacket: the packet is dropped and the next may be pushed.
+// Push takes the next packet, whose payload may be overwritten afterwards, and returns the units that it completes; they are valid
+// until the next call, their data for ever. Errors wrap ErrBadPacket: the packet is dropped and the next may be pushed.
 func (d *Depacketizer) Push(p *Packet) ([]Unit, error) {
 	lost := d.started && p.Seq != d.seq+1
 	if lost {
@@ -84,9 +87,7 @@ func (d *Depacketizer) Push(p *Packet) ([]Unit, error) {
 	if len(p.Payload) == 0 {
 		return nil, nil // keep-alive of some cameras
 	}
-	err := d.form.push(p, d.un.unwrap(p.Timestamp), lost, func(ts int64, data []byte) {
-		d.out = append(d.out, Unit{Time: ts, Data: data})
-	})
+	err := d.form.push(p, d.un.unwrap(p.Timestamp), lost, d.emit)
 	if err != nil {
 		d.dropped++
 	}

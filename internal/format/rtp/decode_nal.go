@@ -3,16 +3,20 @@ package rtp
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/hookline/hookline/internal/media"
 )
+
+// keepFragment bounds the memory that is kept for the next NAL unit in fragments.
+const keepFragment = 1 << 20
 
 // nalUnits collects the NAL units of one access unit.
 type nalUnits struct {
 	codec   media.Codec
 	ts      int64
 	buf     []byte // 4-byte lengths and NAL units
-	frag    []byte // a NAL unit in fragments
+	frag    []byte // a NAL unit in fragments; its memory is used again
 	fragOn  bool
 	damaged bool // something of the access unit is missing
 	picture bool // there is a slice
@@ -21,7 +25,7 @@ type nalUnits struct {
 // start begins the access unit of ts, after what came before it was handed on.
 func (u *nalUnits) start(ts int64, lost bool, emit func(int64, []byte)) {
 	if lost {
-		u.fragOn, u.frag, u.damaged = false, nil, true
+		u.fragOn, u.damaged = false, true
 	}
 	if ts != u.ts {
 		// What is missing may be the end of the old unit or the start of the new one; both are doubtful, but a unit that was
@@ -37,7 +41,10 @@ func (u *nalUnits) flush(emit func(int64, []byte)) {
 	if len(u.buf) > 0 && !u.damaged {
 		emit(u.ts, u.buf)
 	}
-	u.buf, u.frag, u.fragOn, u.picture = nil, nil, false, false
+	u.buf, u.fragOn, u.picture = nil, false, false
+	if cap(u.frag) > keepFragment {
+		u.frag = nil
+	}
 }
 
 // marker ends the unit. Some cameras set it on parameter sets too, which belong to the picture that follows.
@@ -64,7 +71,7 @@ func (u *nalUnits) add(nalu []byte) error {
 	default:
 		u.picture = u.picture || typ <= media.H265NALLastVCL
 	}
-	u.buf = binary.BigEndian.AppendUint32(u.buf, uint32(len(nalu)))
+	u.buf = binary.BigEndian.AppendUint32(slices.Grow(u.buf, 4+len(nalu)), uint32(len(nalu)))
 	u.buf = append(u.buf, nalu...)
 	return nil
 }
@@ -73,7 +80,7 @@ func (u *nalUnits) add(nalu []byte) error {
 func (u *nalUnits) fragment(head, data []byte, first, last bool) error {
 	switch {
 	case first:
-		u.frag, u.fragOn = append(append(make([]byte, 0, 2*len(data)+len(head)), head...), data...), true
+		u.frag, u.fragOn = append(append(u.frag[:0], head...), data...), true
 	case !u.fragOn:
 		u.damaged = true
 		return fmt.Errorf("fragment without a start: %w", ErrBadPacket)
@@ -86,9 +93,8 @@ func (u *nalUnits) fragment(head, data []byte, first, last bool) error {
 	if !last {
 		return nil
 	}
-	nalu := u.frag
-	u.frag, u.fragOn = nil, false
-	return u.add(nalu)
+	u.fragOn = false
+	return u.add(u.frag)
 }
 
 // aggregate takes NAL units behind 16-bit lengths. skip is the number of bytes before each length.

@@ -245,20 +245,28 @@ func leb128(b []byte) (v uint64, n int) {
 }
 
 // jpegForm is RFC 2435.
-type jpegForm struct{ dec *rtpmjpeg.Decoder }
+type jpegForm struct {
+	dec *rtpmjpeg.Decoder
+	buf []byte // the payloads of the picture, of which the decoder keeps slices
+}
 
 func newJPEGForm() (*jpegForm, error) {
 	d := &rtpmjpeg.Decoder{}
 	if err := d.Init(); err != nil {
 		return nil, err
 	}
-	return &jpegForm{d}, nil
+	return &jpegForm{dec: d}, nil
 }
 
 func (j *jpegForm) push(p *Packet, ts int64, _ bool, emit func(int64, []byte)) error {
+	if b := p.Payload; len(b) < 4 || b[1]|b[2]|b[3] == 0 || len(j.buf)+len(b) > MaxUnit { // at the beginning of a picture
+		j.buf = nil
+	}
+	n := len(j.buf)
+	j.buf = append(j.buf, p.Payload...)
 	b, err := j.dec.Decode(&pion.Packet{
 		Header:  pion.Header{Version: 2, Marker: p.Marker, SequenceNumber: p.Seq, Timestamp: p.Timestamp},
-		Payload: p.Payload,
+		Payload: j.buf[n:],
 	})
 	switch {
 	case errors.Is(err, rtpmjpeg.ErrMorePacketsNeeded):

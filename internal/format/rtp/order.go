@@ -3,7 +3,8 @@ package rtp
 import "time"
 
 // Reorderer puts packets that came over UDP in the order of their sequence numbers, and gives up on those that don't
-// come. It holds at most Depth packets and none longer than Wait. Packets are kept: they must not be overwritten.
+// come. It holds at most Depth packets and none longer than Wait. The payload of a packet may be overwritten when those that
+// Push returned for it have been used: what is held is a copy, in memory that is used again.
 type Reorderer struct {
 	// Depth is the number of packets that may wait. Default 128.
 	Depth int
@@ -14,16 +15,18 @@ type Reorderer struct {
 	next    uint16
 	held    map[uint16]waiting
 	late    int // packets in a row that are too old: the sender began anew
-	out     []*Packet
+	out     []Packet
+	lent    [][]byte // payloads of out, which are free at the next call
+	free    [][]byte
 }
 
 type waiting struct {
-	p  *Packet
+	p  Packet
 	at time.Time
 }
 
 // Push takes a packet that came at now and returns those whose turn it is, valid until the next call.
-func (r *Reorderer) Push(p *Packet, now time.Time) []*Packet {
+func (r *Reorderer) Push(p *Packet, now time.Time) []Packet {
 	if r.held == nil {
 		r.held = map[uint16]waiting{}
 		if r.Depth <= 0 {
@@ -33,8 +36,7 @@ func (r *Reorderer) Push(p *Packet, now time.Time) []*Packet {
 			r.Wait = 200 * time.Millisecond
 		}
 	}
-	clear(r.out)
-	r.out = r.out[:0]
+	r.reuse()
 	if !r.started {
 		r.started, r.next = true, p.Seq
 	}
@@ -45,25 +47,53 @@ func (r *Reorderer) Push(p *Packet, now time.Time) []*Packet {
 		if r.late++; r.late < 8 {
 			return r.flush(now)
 		}
+		for _, w := range r.held {
+			r.free = append(r.free, w.p.Payload)
+		}
 		clear(r.held)
-		r.next = p.Seq
+		r.next, ahead = p.Seq, 0
 		fallthrough
 	default:
 		r.late = 0
-		if _, twice := r.held[p.Seq]; !twice {
-			r.held[p.Seq] = waiting{p, now}
+		if ahead == 0 {
+			r.out = append(r.out, *p)
+			r.next++
+		} else if _, twice := r.held[p.Seq]; !twice {
+			r.hold(*p, now)
 		}
 	}
 	return r.flush(now)
 }
 
+// hold keeps a copy of a packet.
+func (r *Reorderer) hold(p Packet, now time.Time) {
+	var b []byte
+	if n := len(r.free); n > 0 {
+		b, r.free = r.free[n-1][:0], r.free[:n-1]
+	}
+	p.Payload = append(b, p.Payload...)
+	r.held[p.Seq] = waiting{p, now}
+}
+
+// reuse takes back what was returned.
+func (r *Reorderer) reuse() {
+	r.free = append(r.free, r.lent...)
+	r.lent, r.out = r.lent[:0], r.out[:0]
+}
+
+// release returns a packet that was held.
+func (r *Reorderer) release(seq uint16) {
+	p := r.held[seq].p
+	delete(r.held, seq)
+	r.out, r.lent = append(r.out, p), append(r.lent, p.Payload)
+	r.next = seq + 1
+}
+
 // flush returns what is in order, and skips what was waited for long enough.
-func (r *Reorderer) flush(now time.Time) []*Packet {
+func (r *Reorderer) flush(now time.Time) []Packet {
 	for len(r.held) > 0 {
-		if w, ok := r.held[r.next]; ok {
-			delete(r.held, r.next)
-			r.out = append(r.out, w.p)
-			r.next++
+		if _, ok := r.held[r.next]; ok {
+			r.release(r.next)
 			continue
 		}
 		if len(r.held) < r.Depth && !r.overdue(now) {
@@ -75,14 +105,10 @@ func (r *Reorderer) flush(now time.Time) []*Packet {
 }
 
 // Rest returns what is held, in order: nothing follows.
-func (r *Reorderer) Rest() []*Packet {
-	clear(r.out)
-	r.out = r.out[:0]
+func (r *Reorderer) Rest() []Packet {
+	r.reuse()
 	for len(r.held) > 0 {
-		seq := r.oldest()
-		r.out = append(r.out, r.held[seq].p)
-		delete(r.held, seq)
-		r.next = seq + 1
+		r.release(r.oldest())
 	}
 	return r.out
 }

@@ -98,6 +98,17 @@ func fromPion(p *pion.Packet) *Packet {
 	}
 }
 
+// pushReused pushes a packet whose memory is written over afterwards.
+func pushReused(d *Depacketizer, p *Packet) ([]Unit, error) {
+	q := *p
+	q.Payload = bytes.Clone(p.Payload)
+	us, err := d.Push(&q)
+	for i := range q.Payload {
+		q.Payload[i] = 0xee
+	}
+	return us, err
+}
+
 // What we write is read by gortsplib and by ourselves, over all lengths around the limits of a packet.
 func TestEncodeVideo(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -137,7 +148,7 @@ func TestEncodeVideo(t *testing.T) {
 				if err == nil {
 					theirs = au
 				}
-				us, err := d.Push(&p)
+				us, err := pushReused(d, &p)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -165,7 +176,7 @@ func TestEncodeParameterSets(t *testing.T) {
 	d, _ := NewDepacketizer(formatOf(media.H264))
 	var units []Unit
 	for _, p := range pkts {
-		u, err := d.Push(&p)
+		u, err := pushReused(d, &p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +211,7 @@ func TestLoss(t *testing.T) {
 			if i == lost {
 				continue
 			}
-			us, _ := d.Push(&pkts[i])
+			us, _ := pushReused(d, &pkts[i])
 			for _, u := range us {
 				got = append(got, u.Data)
 			}
@@ -249,7 +260,7 @@ func TestDecodeGortsplib(t *testing.T) {
 			}
 			var got [][]byte
 			for _, p := range pkts {
-				us, err := d.Push(fromPion(p))
+				us, err := pushReused(d, fromPion(p))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -290,7 +301,7 @@ func TestEncodeAudio(t *testing.T) {
 			in := bytesOf(rng, 0x55, n)
 			var got []byte
 			for _, p := range split(t, e.Append(nil, &media.Frame{Track: tr, PTS: time.Duration(i) * time.Second, Data: in}), &seq) {
-				us, err := d.Push(&p)
+				us, err := pushReused(d, &p)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -336,7 +347,7 @@ func TestEncodePictures(t *testing.T) {
 			in := c.make(n)
 			var got []Unit
 			for _, p := range split(t, e.Append(nil, &media.Frame{Track: tr, PTS: time.Duration(i) * time.Second, Key: i == 0, Data: in}), &seq) {
-				us, err := d.Push(&p)
+				us, err := pushReused(d, &p)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -411,6 +422,57 @@ func TestReorderer(t *testing.T) {
 	}
 	if !slices.Equal(rest, []uint16{7, 9}) || len(r.Rest()) != 0 {
 		t.Error("the rest:", rest)
+	}
+}
+
+// TestReordererMemory: packets that are late, lost or doubled come out once and in order, with their own payload, although the
+// memory of each is written over when those that came for it have been used.
+func TestReordererMemory(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for round := range 50 {
+		r := &Reorderer{Depth: 16, Wait: 20 * time.Millisecond}
+		now, seq, got := time.Unix(0, 0), uint16(65500), 0
+		buf := make([]byte, 2000)
+		last := seq - 1
+		check := func(out []Packet) {
+			for _, p := range out {
+				want := bytes.Repeat([]byte{byte(p.Seq), byte(p.Seq >> 8)}, 1+int(p.Seq%500))
+				if int16(p.Seq-last) <= 0 || !bytes.Equal(p.Payload, want) {
+					t.Fatalf("round %d: packet %d behind %d, payload % x", round, p.Seq, last, p.Payload[:2])
+				}
+				last = p.Seq
+				got++
+			}
+		}
+		var in []uint16
+		for range 500 {
+			if seq++; rng.IntN(20) > 0 {
+				in = append(in, seq)
+			}
+			if n := len(in); n > 9 && rng.IntN(4) == 0 {
+				j := n - 1 - rng.IntN(8)
+				in[n-1], in[j] = in[j], in[n-1]
+			}
+			if rng.IntN(30) == 0 {
+				in = append(in, seq)
+			}
+		}
+		for _, n := range in {
+			now = now.Add(time.Millisecond)
+			payload := buf[:2*(1+int(n%500))]
+			for i := range payload {
+				payload[i] = byte(n >> (8 * (i % 2)))
+			}
+			check(r.Push(&Packet{Seq: n, Payload: payload}, now))
+			clear(payload)
+		}
+		check(r.Rest())
+		if got < 400 {
+			t.Errorf("round %d: %d packets of 500", round, got)
+		}
+		if len(r.held) > 0 || len(r.free) > 2*r.Depth {
+			t.Errorf("round %d: %d are held, %d buffers free", round, len(r.held), len(r.free))
+		}
 	}
 }
 
