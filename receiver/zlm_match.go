@@ -51,6 +51,7 @@ type output struct {
 	index     int64     // of the register
 	at        time.Time // arrival of the newest event
 	shaky     bool      // gone, as far as is known
+	away      int64     // index of the unregister
 	lost      bool      // its unregister was refused by a handler each time
 }
 
@@ -282,6 +283,9 @@ func (z *zlm) christen(l *life) {
 func (z *zlm) adopt(h *hook, params string, after time.Time) *life {
 	var best *session
 	for _, c := range h.source.sessions {
+		if c.index >= 0 && h.order >= 0 && h.order < c.index {
+			continue // sent before the publisher was there
+		}
 		if c.stream == h.stream.key && c.params == params && c.inc == h.inc && c.life == nil && !c.over && c.at.After(after) &&
 			!c.at.After(h.first) && (best == nil || c.at.After(best.at)) {
 			best = c

@@ -214,6 +214,8 @@ type tally struct {
 	kinds        map[string]int
 	right, all   int
 	count, wrong map[receiver.Certainty]int // events, and those taken for another publication's
+
+	kept, renamed int // publications that have their id after a restart of the receiver, and those that have another
 }
 
 // TestZLMediaKitSimulation: a plain ZLMediaKit whose hooks race, fail, are lost, hang and are retried, whose publishers come back, and

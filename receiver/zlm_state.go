@@ -159,6 +159,10 @@ func (z *zlm) registered(l *life, h *hook, b *StreamChanged) {
 	if o.gone && o.create != 0 && b.CreateStamp > o.create+1 {
 		o.gone = false // switched off and on
 	}
+	if o.gone && o.shaky && h.order > o.away && o.away >= 0 { // what was taken for its end was that of a life before
+		l.back(o)
+		z.uncertain()
+	}
 	o.reg, o.create, o.at, o.index = true, b.CreateStamp, h.arrived, h.order
 	if l.create == 0 {
 		l.create = b.CreateStamp
@@ -175,6 +179,20 @@ func (z *zlm) registered(l *life, h *hook, b *StreamChanged) {
 		}
 	}
 	l.seen(h)
+}
+
+// back takes back that a schema has left.
+func (l *life) back(o *output) {
+	o.gone, o.shaky = false, false
+	for _, x := range l.outputs {
+		if x.gone {
+			return
+		}
+	}
+	l.gone, l.shaky = time.Time{}, false
+	if !l.ended {
+		l.closing = time.Time{}
+	}
 }
 
 // output returns what is known of a schema; nil when there are more than any server has.
@@ -213,7 +231,7 @@ func (l *life) unregistered(e *Event, b *StreamChanged) {
 	if o == nil {
 		return
 	}
-	o.gone, o.at, o.shaky = true, h.arrived, e.Certainty == Unknown
+	o.gone, o.at, o.shaky, o.away = true, h.arrived, e.Certainty == Unknown, h.order
 	if l.gone.IsZero() {
 		l.shaky = e.Certainty == Unknown
 	}

@@ -264,7 +264,7 @@ func (z *zlm) sibling(e *Event, l *life) bool {
 // doubtful says that what comes within the window may decide what an unregister is about.
 func (z *zlm) doubtful(e *Event) bool {
 	b, err := decoded[StreamChanged](e)
-	return err == nil && len(z.guesses(e, b)) > 1
+	return err == nil && len(z.guesses(e, b)) != 1
 }
 
 // unregister decides what an unregister is about.
@@ -282,7 +282,7 @@ func (z *zlm) unregister(e *Event, b *StreamChanged) {
 			after = l.born
 			break
 		}
-		if l := z.adopt(h, b.Params, after); l != nil {
+		if l := z.adopt(h, b.Params, after); l != nil && h.first.Sub(l.born) > together { // not of the one before, which is not known
 			f.life, f.fresh, e.Certainty = l, true, Inferred
 		} else if h.prior != nil && h.prior.done && !h.prior.retried(h) {
 			f.duplicate = true
@@ -293,7 +293,7 @@ func (z *zlm) unregister(e *Event, b *StreamChanged) {
 	}
 	best := list[0]
 	e.Certainty = Inferred
-	if h.stray || h.twin() || h.stream.shaky(h, b) || len(list) > 1 && list[1].rivals(best) {
+	if best.points <= loose || h.stray || h.twin() || h.stream.shaky(h, b) || len(list) > 1 && list[1].rivals(best) {
 		e.Certainty = Unknown
 	}
 	h.self.unsure = e.Certainty == Unknown
