@@ -28,27 +28,57 @@ const patience = time.Minute
 
 // program is a receiver in another language.
 type program struct {
-	argv []string // what runs it
-	v1a  bool     // it knows these signatures
+	argv  []string // what runs it
+	check []string // what says which vectors of signatures are authentic
+	v1a   bool     // it knows these signatures
 }
 
-func programs() map[string]program {
-	return map[string]program{
-		"Python": {[]string{"python3", "receiver.py"}, false},
-		"Node":   {[]string{"node", "receiver.mjs"}, true},
-		"Java":   {[]string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "Receiver.java"}, true},
-	}
-}
-
-// command prepares a run of the program.
-func (p program) command(t *testing.T, args ...string) *exec.Cmd {
+func programs(t *testing.T) map[string]program {
 	t.Helper()
-	if _, err := exec.LookPath(p.argv[0]); err != nil {
-		t.Fatalf("%s is missing; make test-deps installs it", p.argv[0])
+	classes := t.TempDir()
+	sources, err := filepath.Glob("*.java")
+	if err != nil || len(sources) == 0 {
+		t.Fatalf("no Java: %v", err)
 	}
-	cmd := exec.CommandContext(t.Context(), p.argv[0], append(slices.Clone(p.argv[1:]), args...)...)
+	if out, err := command(t, append([]string{"javac", "-Xlint:all", "-Werror", "-d", classes}, sources...)).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	java := []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", classes}
+	return map[string]program{
+		"Python": {[]string{"python3", "receiver.py"}, []string{"python3", "receiver.py", "check"}, false},
+		"Node":   {[]string{"node", "receiver.mjs"}, []string{"node", "receiver.mjs", "check"}, true},
+		"Java":   {append(slices.Clone(java), "Receiver"), append(slices.Clone(java), "Webhook"), true},
+	}
+}
+
+// command prepares a run of a program.
+func command(t *testing.T, argv []string, args ...string) *exec.Cmd {
+	t.Helper()
+	if _, err := exec.LookPath(argv[0]); err != nil {
+		t.Fatalf("%s is missing; make test-deps installs it", argv[0])
+	}
+	cmd := exec.CommandContext(t.Context(), argv[0], append(slices.Clone(argv[1:]), args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
+}
+
+// TestExamplesAreShort: each file is one to read and to begin with.
+func TestExamplesAreShort(t *testing.T) {
+	for _, pattern := range []string{"*.java", "*.py", "*.mjs", "../*/main.go"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, name := range names {
+			raw, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := bytes.Count(raw, []byte("\n")); n >= 150 {
+				t.Errorf("%s has %d lines", name, n)
+			}
+		}
+	}
 }
 
 // process is a run of a program.
@@ -62,7 +92,7 @@ type process struct {
 
 func (p program) start(t *testing.T, b *behaviour, state string) *process {
 	t.Helper()
-	r := &process{t: t, cmd: p.command(t, "0", state), lines: make(chan string, 1000)}
+	r := &process{t: t, cmd: command(t, p.argv, "0", state), lines: make(chan string, 1000)}
 	r.cmd.Env = append(os.Environ(), "WEBHOOK_SECRETS="+strings.Join(b.Keys, " "), fmt.Sprint("WEBHOOK_TEST_NOW=", b.Now))
 	r.cmd.Stderr = &r.stderr
 	out, err := r.cmd.StdoutPipe()
@@ -145,7 +175,7 @@ func (r *process) try(req *request) (int, []byte, error) {
 }
 
 func TestPrograms(t *testing.T) {
-	for name, p := range programs() {
+	for name, p := range programs(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := readVectors(t)
@@ -200,7 +230,7 @@ func TestProgramsVerify(t *testing.T) {
 	if err := json.Unmarshal(raw, &file); err != nil || len(file.Verify) == 0 {
 		t.Fatalf("%d vectors, %v", len(file.Verify), err)
 	}
-	for lang, p := range programs() {
+	for lang, p := range programs(t) {
 		t.Run(lang, func(t *testing.T) {
 			t.Parallel()
 			var want strings.Builder
@@ -212,7 +242,7 @@ func TestProgramsVerify(t *testing.T) {
 				}
 				fmt.Fprintln(&want, verdict, v.Name)
 			}
-			out, err := p.command(t, "check", name).Output()
+			out, err := command(t, p.check, name).Output()
 			if err != nil || string(out) != want.String() {
 				t.Errorf("%v, it says\n%swant\n%s", err, out, want.String())
 			}
