@@ -18,7 +18,7 @@ import (
 func runDemand(t *testing.T, change func(*Config), f func(s *stage)) {
 	t.Helper()
 	run(t, change, func(s *stage) {
-		s.opts.HLSDemand = true
+		s.Options.HLSDemand = true
 		f(s)
 	})
 }
@@ -175,7 +175,7 @@ func TestDemandNot(t *testing.T) {
 	name := fact.Stream{Vhost: fact.DefaultVhost, App: "live", Stream: "cam"}
 	for _, enabled := range []bool{false, true} {
 		runDemand(t, nil, func(s *stage) {
-			s.opts.EnableHLS = enabled
+			s.Options.EnableHLS = enabled
 			x := s.publish("live/cam")
 			x.send(2)
 			if files := s.files(); len(files) > 0 {
@@ -296,7 +296,7 @@ func BenchmarkUnwatched(b *testing.B) {
 	for name, demand := range map[string]bool{"always": false, "demand": true} {
 		b.Run(name, func(b *testing.B) {
 			s := newStage(b, func(c *Config) { c.Report, c.QueueBytes = false, 1<<40 })
-			s.opts.HLSDemand = demand
+			s.Options.HLSDemand = demand
 			x := s.publish("live/cam")
 			data := append([]byte{0, 0, 41, 0, 0x41}, []byte(strings.Repeat("Z", 41*256-1))...)
 			begun := usage(b)

@@ -433,12 +433,12 @@ func TestDiskFails(t *testing.T) {
 // TestReportsComeFirst: register, reports and end come in the order of the contract.
 func TestReportsComeFirst(t *testing.T) {
 	run(t, nil, func(s *stage) {
-		s.opts.EnableHLSFMP4 = false
+		s.Options.EnableHLSFMP4 = false
 		x := s.publish("live/cam")
 		x.send(3)
 		x.end()
 		var got []string
-		for _, f := range s.facts {
+		for _, f := range s.Facts() {
 			switch f := f.(type) {
 			case *fact.Registered:
 				got = append(got, "+"+f.Schema)
@@ -480,7 +480,7 @@ func TestReconfigure(t *testing.T) {
 // stopped and started again.
 func TestByAPI(t *testing.T) {
 	run(t, nil, func(s *stage) {
-		s.opts.EnableHLS, s.opts.EnableHLSFMP4 = false, false
+		s.Options.EnableHLS, s.Options.EnableHLSFMP4 = false, false
 		x := s.publish("live/cam")
 		x.send(2)
 		if files := s.files(); len(files) > 0 {
@@ -527,7 +527,7 @@ func TestByAPI(t *testing.T) {
 // TestOnlyHLS: a stream of which nothing but HLS is made registers, is watched and ends.
 func TestOnlyHLS(t *testing.T) {
 	run(t, nil, func(s *stage) {
-		s.opts.EnableRTMP, s.opts.EnableHLSFMP4 = false, false
+		s.Options.EnableRTMP, s.Options.EnableHLSFMP4 = false, false
 		x := s.publish("live/cam")
 		x.send(3)
 		c := &client{s: s, ip: "10.0.0.1", keep: true}

@@ -25,6 +25,7 @@ import (
 	"github.com/hookline/hookline/internal/formattest"
 	"github.com/hookline/hookline/internal/media"
 	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/stream/streamtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,18 +36,17 @@ type stage struct {
 	srv  *Server
 	hub  *stream.Hub
 	root string
-	opts stream.Options
 
-	mu     sync.Mutex
-	facts  []fact.Fact
+	*streamtest.Plane
+	mu     sync.Mutex // guards what follows
 	plays  int
 	refuse string
 }
 
 func newStage(t testing.TB, change func(*Config)) *stage {
 	t.Helper()
-	s := &stage{t: t, root: t.TempDir()}
-	s.opts = stream.Options{
+	s := &stage{t: t, root: t.TempDir(), Plane: &streamtest.Plane{}}
+	s.Options = stream.Options{
 		EnableAudio: true, EnableHLS: true, EnableHLSFMP4: true, EnableRTMP: true, MaxTrack: 2, HLSSavePath: s.root,
 	}
 	cfg := DefaultConfig()
@@ -59,7 +59,7 @@ func newStage(t testing.TB, change func(*Config)) *stage {
 	s.srv = New(cfg)
 	hc := stream.DefaultConfig()
 	hc.FlowThreshold, hc.WaitAddTrack = 0, time.Millisecond
-	rtmp := stream.Format{Name: "rtmp", Schema: "rtmp", New: func(stream.Program) stream.Packager { return nothing{} }}
+	rtmp := stream.Format{Name: "rtmp", Schema: "rtmp", New: streamtest.Silent}
 	s.hub = stream.New(hc, s, s, append(s.srv.Formats(), rtmp))
 	s.srv.SetHub(s.hub)
 	s.hub.SetRecorders(s.srv.Recorders())
@@ -81,28 +81,6 @@ func (s *stage) end() {
 	}
 }
 
-// nothing is the packager of a schema that is there from the beginning.
-type nothing struct{}
-
-func (nothing) Start() []byte { return nil }
-
-func (nothing) Append(dst []byte, _ *media.Frame) []byte { return dst }
-
-func (nothing) Change(dst []byte, _ stream.Program) []byte { return dst }
-
-func (s *stage) Admit() (func(), error)                                                    { return func() {}, nil }
-func (s *stage) NoneReader(string, fact.NoneReader, func() bool, func(bool, fact.Outcome)) {}
-
-func (s *stage) Raise(f fact.Fact) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.facts = append(s.facts, f)
-}
-
-func (s *stage) Publish(context.Context, stream.PublishQuestion) stream.PublishVerdict {
-	return stream.PublishVerdict{Outcome: fact.Outcome{Allowed: true}, Options: s.opts}
-}
-
 func (s *stage) Play(_ context.Context, q stream.PlayQuestion) stream.Verdict {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,21 +88,8 @@ func (s *stage) Play(_ context.Context, q stream.PlayQuestion) stream.Verdict {
 	return stream.Verdict{Outcome: fact.Outcome{Allowed: s.refuse == "" || q.Params == "good=1", Message: s.refuse}}
 }
 
-func (s *stage) NotFound(context.Context, stream.PlayQuestion) (bool, fact.Outcome) {
-	return false, fact.Outcome{By: "default"}
-}
-
 // of returns the facts of a kind.
-func of[T fact.Fact](s *stage) (out []T) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, f := range s.facts {
-		if f, ok := f.(T); ok {
-			out = append(out, f)
-		}
-	}
-	return out
-}
+func of[T fact.Fact](s *stage) []T { return streamtest.Of[T](s.Plane) }
 
 func (s *stage) segments(ext string) (out []*fact.Recorded) {
 	for _, f := range of[*fact.Recorded](s) {

@@ -24,6 +24,7 @@ import (
 	"github.com/hookline/hookline/internal/format/flv"
 	"github.com/hookline/hookline/internal/media"
 	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/stream/streamtest"
 )
 
 func TestMain(m *testing.M) {
@@ -31,33 +32,21 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
-// plane is a fake event plane that allows everything but params "no".
+// plane is an event plane that allows everything but params "no".
 type plane struct {
-	mu    sync.Mutex
-	flows []*fact.FlowReport
+	*streamtest.Plane
+	mu    sync.Mutex // guards what follows
 	asked []stream.PlayQuestion
 	// patient: players wait for absent streams.
 	patient bool
 }
 
-func (p *plane) Raise(f fact.Fact) {
-	if r, ok := f.(*fact.FlowReport); ok {
-		p.mu.Lock()
-		p.flows = append(p.flows, r)
-		p.mu.Unlock()
-	}
+func newPlane() *plane {
+	return &plane{Plane: streamtest.New(stream.Options{EnableAudio: true, EnableRTMP: true, EnableTS: true, EnableFMP4: true, ModifyStamp: 2})}
 }
 
-func (p *plane) Admit() (func(), error) { return func() {}, nil }
-
-func (p *plane) Publish(context.Context, stream.PublishQuestion) stream.PublishVerdict {
-	return stream.PublishVerdict{
-		Outcome: fact.Outcome{Allowed: true},
-		Options: stream.Options{
-			EnableAudio: true, EnableRTMP: true, EnableTS: true, EnableFMP4: true, ModifyStamp: 2,
-		},
-	}
-}
+// flows returns the reports of sessions.
+func (p *plane) flows() []*fact.FlowReport { return streamtest.Of[*fact.FlowReport](p.Plane) }
 
 func (p *plane) Play(_ context.Context, q stream.PlayQuestion) stream.Verdict {
 	p.mu.Lock()
@@ -72,8 +61,6 @@ func (p *plane) Play(_ context.Context, q stream.PlayQuestion) stream.Verdict {
 func (p *plane) NotFound(context.Context, stream.PlayQuestion) (bool, fact.Outcome) {
 	return !p.patient, fact.Outcome{By: "default"}
 }
-
-func (p *plane) NoneReader(string, fact.NoneReader, func() bool, func(bool, fact.Outcome)) {}
 
 // sessions is a Registry.
 type sessions struct {
@@ -112,7 +99,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{plane: &plane{}, list: &sessions{m: map[string]Session{}}}
+	b := &bench{plane: newPlane(), list: &sessions{m: map[string]Session{}}}
 	cfg := stream.DefaultConfig()
 	cfg.FlowThreshold = 0
 	b.hub = stream.New(cfg, b.plane, b.plane, Formats(false))
@@ -331,10 +318,8 @@ func TestOldClient(t *testing.T) {
 	for b.hub.Stats().Viewers != 0 {
 		time.Sleep(time.Millisecond)
 	}
-	b.plane.mu.Lock()
-	defer b.plane.mu.Unlock()
-	if len(b.plane.flows) != 1 || !b.plane.flows[0].Player || b.plane.flows[0].TotalBytes == 0 || b.plane.flows[0].Protocol != "http" {
-		t.Errorf("%+v", b.plane.flows)
+	if f := b.plane.flows(); len(f) != 1 || !f[0].Player || f[0].TotalBytes == 0 || f[0].Protocol != "http" {
+		t.Errorf("%+v", f)
 	}
 }
 

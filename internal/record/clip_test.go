@@ -52,7 +52,7 @@ func TestClip(t *testing.T) {
 		s.send(p, c, time.Duration(i+1)*2*time.Second)
 	}
 	p.Close(fact.EndUnpublish)
-	e := <-s.w.ended
+	e := <-s.w.Ended
 	paths := map[string]fact.Recording{}
 	for _, r := range e.Recordings {
 		paths[r.Path] = r
@@ -60,7 +60,7 @@ func TestClip(t *testing.T) {
 	if len(paths) != 3 || paths[file].FileSize == 0 || paths[abs].FileSize == 0 {
 		t.Fatalf("%+v", e.Recordings)
 	}
-	reports := s.w.records()
+	reports := s.records()
 	if len(reports) != 2 {
 		t.Errorf("%d reports", len(reports))
 	}
@@ -89,7 +89,7 @@ func TestClip(t *testing.T) {
 func TestClipEndsByItself(t *testing.T) {
 	c := formattest.Named(t, "h264_aac_bframes")
 	s := newStudio(t, Config{})
-	s.w.opts.EnableMP4 = false
+	s.w.Options.EnableMP4 = false
 	p := s.publish()
 	s.send(p, c, 0)
 	file, err := s.clip("a.mp4", 0, 0, true)
@@ -97,17 +97,17 @@ func TestClipEndsByItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.send(p, c, 2*time.Second)
-	for deadline := time.Now().Add(30 * time.Second); len(s.w.records()) == 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); len(s.records()) == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no report")
 		}
 	}
-	r := s.w.records()[0]
+	r := s.records()[0]
 	if r.FilePath != file || r.FileName != "a.mp4" || r.URL != "record/live/cam/a.mp4" || r.TimeLen <= 0 {
 		t.Errorf("%+v", r)
 	}
 	p.Close(fact.EndUnpublish)
-	if e := <-s.w.ended; len(e.Recordings) != 1 {
+	if e := <-s.w.Ended; len(e.Recordings) != 1 {
 		t.Errorf("%+v", e)
 	}
 }
@@ -116,7 +116,7 @@ func TestClipEndsByItself(t *testing.T) {
 func TestClipGoesBack(t *testing.T) {
 	c := formattest.Named(t, "h264_aac_bframes")
 	s := newStudio(t, Config{})
-	s.w.opts.EnableMP4 = false
+	s.w.Options.EnableMP4 = false
 	cfg := stream.DefaultConfig()
 	cfg.GOPs = 4
 	s.hub.Reconfigure(cfg)
@@ -159,7 +159,7 @@ func TestClipGoesBack(t *testing.T) {
 		}
 	}
 	p.Close(fact.EndUnpublish)
-	<-s.w.ended
+	<-s.w.Ended
 }
 
 // TestClipRefused: no path leads out of the directory, and no stream is recorded too often.
@@ -188,14 +188,14 @@ func TestClipRefused(t *testing.T) {
 		t.Errorf("%d clips at a time", n)
 	}
 	p.Close(fact.EndUnpublish)
-	<-s.w.ended
+	<-s.w.Ended
 }
 
 // TestClipRecovered: a crash leaves a clip that plays, and reports it only if it would have been.
 func TestClipRecovered(t *testing.T) {
 	c := formattest.Named(t, "h264_aac_bframes")
 	s := newStudio(t, Config{})
-	s.w.opts.EnableMP4 = false
+	s.w.Options.EnableMP4 = false
 	p := s.publish()
 	s.send(p, c, 0)
 	var files []string
@@ -235,7 +235,7 @@ func TestClipRecovered(t *testing.T) {
 	}
 	publication := notes[0].Publication
 	p.Close(fact.EndUnpublish)
-	<-s.w.ended
+	<-s.w.Ended
 	if err := os.Mkdir(ledger, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,77 +17,16 @@ import (
 	"github.com/hookline/hookline/event"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/formattest"
-	"github.com/hookline/hookline/internal/media"
 	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/stream/streamtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is an event plane that keeps facts, and a gate that allows everything.
-type world struct {
-	mu    sync.Mutex
-	facts []fact.Fact
-	ended chan *fact.PublicationEnded
-	opts  stream.Options
-}
-
-func (w *world) Raise(f fact.Fact) {
-	w.mu.Lock()
-	w.facts = append(w.facts, f)
-	w.mu.Unlock()
-	if e, ok := f.(*fact.PublicationEnded); ok {
-		w.ended <- e
-	}
-}
-
-func (w *world) types() (out []string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, f := range w.facts {
-		out = append(out, string(f.Meta().Type))
-	}
-	return out
-}
-
-func (w *world) records() (out []*fact.Recorded) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, f := range w.facts {
-		if r, ok := f.(*fact.Recorded); ok {
-			out = append(out, r)
-		}
-	}
-	return out
-}
-
-func (w *world) Admit() (func(), error) { return func() {}, nil }
-
-func (w *world) Publish(context.Context, stream.PublishQuestion) stream.PublishVerdict {
-	return stream.PublishVerdict{Outcome: fact.Outcome{Allowed: true}, Options: w.opts}
-}
-
-func (w *world) Play(context.Context, stream.PlayQuestion) stream.Verdict {
-	return stream.Verdict{Outcome: fact.Outcome{Allowed: true}}
-}
-
-func (w *world) NotFound(context.Context, stream.PlayQuestion) (bool, fact.Outcome) {
-	return false, fact.Outcome{}
-}
-
-func (w *world) NoneReader(string, fact.NoneReader, func() bool, func(bool, fact.Outcome)) {}
-
-// nothing is a packager, so that there is a schema to register.
-type nothing struct{}
-
-func (nothing) Start() []byte                              { return nil }
-func (nothing) Append(dst []byte, _ *media.Frame) []byte   { return dst }
-func (nothing) Change(dst []byte, _ stream.Program) []byte { return dst }
-func newNothing(stream.Program) stream.Packager            { return nothing{} }
-
 // studio is a recorder behind a real hub.
 type studio struct {
 	t    *testing.T
-	w    *world
+	w    *streamtest.Plane
 	rec  *Recorder
 	hub  *stream.Hub
 	root string
@@ -96,8 +34,8 @@ type studio struct {
 
 func newStudio(t *testing.T, cfg Config) *studio {
 	t.Helper()
-	s := &studio{t: t, root: t.TempDir(), w: &world{ended: make(chan *fact.PublicationEnded, 16)}}
-	s.w.opts = stream.Options{EnableAudio: true, EnableRTMP: true, EnableMP4: true, MaxTrack: 2, MP4SavePath: s.root, MP4MaxSecond: 3600}
+	s := &studio{t: t, root: t.TempDir()}
+	s.w = streamtest.New(stream.Options{EnableAudio: true, EnableRTMP: true, EnableMP4: true, MaxTrack: 2, MP4SavePath: s.root, MP4MaxSecond: 3600})
 	if cfg.Ledger == "" {
 		cfg.Ledger = filepath.Join(t.TempDir(), "ledger")
 	}
@@ -106,7 +44,7 @@ func newStudio(t *testing.T, cfg Config) *studio {
 	if s.rec, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	s.hub = stream.New(stream.DefaultConfig(), s.w, s.w, []stream.Format{{Name: "rtmp", Schema: "rtmp", New: newNothing}})
+	s.hub = stream.New(stream.DefaultConfig(), s.w, s.w, []stream.Format{{Name: "rtmp", Schema: "rtmp", New: streamtest.Silent}})
 	s.hub.SetRecorders([]stream.Recorder{s.rec.Format()})
 	t.Cleanup(s.stop)
 	return s
@@ -120,6 +58,9 @@ func (s *studio) stop() {
 	}
 	s.rec.Wait()
 }
+
+// records returns the reports of files.
+func (s *studio) records() []*fact.Recorded { return streamtest.Of[*fact.Recorded](s.w) }
 
 var cam = fact.Stream{Vhost: fact.DefaultVhost, App: "live", Stream: "cam"}
 
@@ -185,12 +126,12 @@ func TestRecord(t *testing.T) {
 			p := s.publish()
 			s.send(p, c, 0)
 			p.Close(fact.EndUnpublish)
-			e := <-s.w.ended
+			e := <-s.w.Ended
 			want := []string{"on_publish", "on_stream_changed", "on_stream_changed", "on_record_mp4", "on_publication_ended"}
-			if got := slices.DeleteFunc(s.w.types(), func(x string) bool { return x == "on_flow_report" }); !slices.Equal(got, want) {
+			if got := slices.DeleteFunc(s.w.Types(), func(x string) bool { return x == "on_flow_report" }); !slices.Equal(got, want) {
 				t.Fatal(got)
 			}
-			r := s.w.records()[0]
+			r := s.records()[0]
 			if len(e.Recordings) != 1 || e.Recordings[0].Path != r.FilePath || e.Recordings[0].FileSize != r.FileSize {
 				t.Errorf("%+v", e.Recordings)
 			}
@@ -231,14 +172,14 @@ func TestSlices(t *testing.T) {
 	c := formattest.Named(t, "h264_aac_bframes")
 	length := c.Frames[len(c.Frames)-1].DTS + 40*time.Millisecond
 	s := newStudio(t, Config{FastStart: true})
-	s.w.opts.MP4MaxSecond = 1
+	s.w.Options.MP4MaxSecond = 1
 	p := s.publish()
 	for i := range 4 {
 		s.send(p, c, time.Duration(i)*length)
 	}
 	p.Close(fact.EndUnpublish)
-	e := <-s.w.ended
-	all := s.w.records()
+	e := <-s.w.Ended
+	all := s.records()
 	if len(all) < 3 || len(e.Recordings) != len(all) {
 		t.Fatalf("%d slices, %d listed", len(all), len(e.Recordings))
 	}
@@ -265,7 +206,7 @@ func TestAgain(t *testing.T) {
 		p.Close(fact.EndUnpublish)
 	}
 	for range 5 {
-		if e := <-s.w.ended; len(e.Recordings) == 1 {
+		if e := <-s.w.Ended; len(e.Recordings) == 1 {
 			paths[e.Recordings[0].Path] = true
 		}
 	}
@@ -351,7 +292,7 @@ func TestRecover(t *testing.T) {
 		}
 	}
 	p.Close(fact.EndUnpublish)
-	<-s.w.ended
+	<-s.w.Ended
 }
 
 // await waits for the hidden file that is being written.
@@ -377,14 +318,14 @@ func TestNoDirectory(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.w.opts.MP4SavePath = file
+	s.w.Options.MP4SavePath = file
 	p := s.publish()
 	s.send(p, c, 0)
 	for deadline := time.Now().Add(10 * time.Second); s.rec.Stats().Failures == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 	}
 	s.send(p, c, time.Minute)
 	p.Close(fact.EndUnpublish)
-	if e := <-s.w.ended; len(e.Recordings) != 0 || s.rec.Stats().Failures != 1 {
+	if e := <-s.w.Ended; len(e.Recordings) != 0 || s.rec.Stats().Failures != 1 {
 		t.Errorf("%+v, %+v", e, s.rec.Stats())
 	}
 	s.rec.Wait()

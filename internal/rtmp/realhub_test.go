@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,57 +14,31 @@ import (
 	"github.com/hookline/hookline/internal/format/flv"
 	"github.com/hookline/hookline/internal/media"
 	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/stream/streamtest"
 )
 
-// factLog keeps the types of facts in their order.
+// factLog also hands out what registers.
 type factLog struct {
-	mu    sync.Mutex
-	types []string
+	*streamtest.Plane
 	began chan *fact.Registered
-	ended chan *fact.PublicationEnded
+}
+
+func newFactLog() *factLog {
+	return &factLog{Plane: streamtest.New(stream.Options{EnableAudio: true, EnableRTMP: true, MaxTrack: 2}), began: make(chan *fact.Registered, 100)}
 }
 
 // Raise implements stream.Facts.
 func (l *factLog) Raise(f fact.Fact) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.types = append(l.types, string(f.Meta().Type))
-	switch f := f.(type) {
-	case *fact.Registered:
-		l.began <- f
-	case *fact.PublicationEnded:
-		l.ended <- f
-	default:
+	l.Plane.Raise(f)
+	if r, ok := f.(*fact.Registered); ok {
+		l.began <- r
 	}
 }
-
-// Admit implements stream.Facts.
-func (l *factLog) Admit() (func(), error) { return func() {}, nil }
-
-// openGate allows everything, with the default options that matter here.
-type openGate struct{}
-
-func (openGate) Publish(context.Context, stream.PublishQuestion) stream.PublishVerdict {
-	return stream.PublishVerdict{
-		Outcome: fact.Outcome{Allowed: true},
-		Options: stream.Options{EnableAudio: true, EnableRTMP: true, MaxTrack: 2},
-	}
-}
-
-func (openGate) Play(context.Context, stream.PlayQuestion) stream.Verdict {
-	return stream.Verdict{Outcome: fact.Outcome{Allowed: true}}
-}
-
-func (openGate) NotFound(context.Context, stream.PlayQuestion) (bool, fact.Outcome) {
-	return false, fact.Outcome{}
-}
-
-func (openGate) NoneReader(string, fact.NoneReader, func() bool, func(bool, fact.Outcome)) {}
 
 func startRealHub(t *testing.T) (facts *factLog, addr string) {
 	t.Helper()
-	facts = &factLog{began: make(chan *fact.Registered, 100), ended: make(chan *fact.PublicationEnded, 100)}
-	hub := stream.New(stream.DefaultConfig(), facts, openGate{}, Formats(true))
+	facts = newFactLog()
+	hub := stream.New(stream.DefaultConfig(), facts, facts, Formats(true))
 	t.Cleanup(func() {
 		if err := hub.Stop(context.Background()); err != nil {
 			t.Error(err)
@@ -124,7 +97,7 @@ func TestRealHub(t *testing.T) {
 	if frames == 0 {
 		t.Error("no frames")
 	}
-	if e := <-facts.ended; e.Reason != fact.EndUnpublish || e.Bytes == 0 || e.Params != "token=1" {
+	if e := <-facts.Ended; e.Reason != fact.EndUnpublish || e.Bytes == 0 || e.Params != "token=1" {
 		t.Errorf("ended as %+v", e)
 	}
 }

@@ -20,8 +20,8 @@ func TestFile(t *testing.T) {
 	root := t.TempDir()
 	data, _ := vodtest.Movie(t, "h264_aac_bframes", 20)
 	vodtest.Put(t, filepath.Join(root, "record/cam/b.mp4"), data)
-	facts := &factLog{began: make(chan *fact.Registered, 100), ended: make(chan *fact.PublicationEnded, 100)}
-	hub := stream.New(stream.DefaultConfig(), facts, openGate{}, Formats(true))
+	facts := newFactLog()
+	hub := stream.New(stream.DefaultConfig(), facts, facts, Formats(true))
 	files := vod.New(vod.Config{
 		Root: root, Tick: 50 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
 		Options: stream.Options{EnableAudio: true, EnableRTMP: true, MaxTrack: 2},

@@ -103,7 +103,7 @@ func TestFFmpeg(t *testing.T) {
 				if err != nil {
 					t.Fatalf("ffmpeg: %v\n%s", err, out)
 				}
-				if e := <-w.ended; e.Reason != fact.EndUnpublish || e.Params != "token=1" {
+				if e := <-w.Ended; e.Reason != fact.EndUnpublish || e.Params != "token=1" {
 					t.Errorf("ended: %+v", e)
 				}
 				compare(t, <-got, want, over == "udp")
@@ -206,8 +206,8 @@ func TestFFmpegPassword(t *testing.T) {
 				t.Errorf("wrong password: %s", out)
 			}
 			<-done
-			<-w.ended
-			types := w.types()
+			<-w.Ended
+			types := w.Types()
 			if !slices.Contains(types, "on_rtsp_auth") || !slices.Contains(types, "on_rtsp_realm") || slices.Contains(types, "on_play") {
 				t.Error(types)
 			}
@@ -225,14 +225,14 @@ func TestLost(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	c.conn.Close()
-	if e := <-w.ended; e.Reason != fact.EndConnectionLost {
+	if e := <-w.Ended; e.Reason != fact.EndConnectionLost {
 		t.Error(e.Reason)
 	}
 	c = dial(t, addr)
 	c.announce("rtsp://" + addr + "/live/b")
 	c.ok("SETUP", "rtsp://"+addr+"/live/b/track0", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1;mode=record")
 	c.ok("RECORD", "rtsp://"+addr+"/live/b")
-	if e := <-w.ended; e.Reason != fact.EndTimeout {
+	if e := <-w.Ended; e.Reason != fact.EndTimeout {
 		t.Error(e.Reason)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/stream/streamtest"
 	"github.com/hookline/hookline/internal/vod"
 )
 
@@ -22,9 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is a hub with a gate that the tests steer, and the facts that came of it.
 type world struct {
-	mu    sync.Mutex
-	facts []fact.Fact
-	ended chan *fact.PublicationEnded
+	*streamtest.Plane
 	// waiting takes one element for each of the first players who wait for a stream.
 	waiting chan struct{}
 
@@ -36,25 +34,16 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{ended: make(chan *fact.PublicationEnded, 16), waiting: make(chan struct{}, 16), allow: func(string) bool { return true }}
-}
-
-func (w *world) Raise(f fact.Fact) {
-	w.mu.Lock()
-	w.facts = append(w.facts, f)
-	w.mu.Unlock()
-	if e, ok := f.(*fact.PublicationEnded); ok {
-		w.ended <- e
+	w := &world{Plane: streamtest.New(stream.Options{EnableAudio: true, EnableRTSP: true, MaxTrack: 2}), waiting: make(chan struct{}, 16)}
+	w.allow = func(string) bool { return true }
+	w.Judge = func(q fact.MediaInfo) fact.Outcome {
+		o := fact.Outcome{Allowed: w.allow(q.Params), By: "hook"}
+		if !o.Allowed {
+			o.Message = "wrong token"
+		}
+		return o
 	}
-}
-
-func (w *world) types() (out []string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, f := range w.facts {
-		out = append(out, string(f.Meta().Type))
-	}
-	return out
+	return w
 }
 
 // shown returns how many bytes players were sent, when the first of them is reported.
@@ -68,34 +57,12 @@ func (w *world) shown() uint64 {
 }
 
 func (w *world) reported() (n uint64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, f := range w.facts {
-		if r, ok := f.(*fact.FlowReport); ok && r.Player {
+	for _, r := range streamtest.Of[*fact.FlowReport](w.Plane) {
+		if r.Player {
 			n += r.TotalBytes
 		}
 	}
 	return n
-}
-
-func (w *world) Admit() (func(), error) { return func() {}, nil }
-
-func (w *world) outcome(params string) fact.Outcome {
-	o := fact.Outcome{Allowed: w.allow(params), By: "hook"}
-	if !o.Allowed {
-		o.Message = "wrong token"
-	}
-	return o
-}
-
-func (w *world) Publish(_ context.Context, q stream.PublishQuestion) stream.PublishVerdict {
-	return stream.PublishVerdict{
-		Outcome: w.outcome(q.Params), Options: stream.Options{EnableAudio: true, EnableRTSP: true, MaxTrack: 2},
-	}
-}
-
-func (w *world) Play(_ context.Context, q stream.PlayQuestion) stream.Verdict {
-	return stream.Verdict{Outcome: w.outcome(q.Params)}
 }
 
 func (w *world) NotFound(context.Context, stream.PlayQuestion) (bool, fact.Outcome) {
@@ -105,8 +72,6 @@ func (w *world) NotFound(context.Context, stream.PlayQuestion) (bool, fact.Outco
 	}
 	return false, fact.Outcome{By: "default"}
 }
-
-func (w *world) NoneReader(string, fact.NoneReader, func() bool, func(bool, fact.Outcome)) {}
 
 func (w *world) Realm(context.Context, stream.PlayQuestion) (string, fact.Outcome) {
 	if w.realm == "" {

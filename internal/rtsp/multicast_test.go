@@ -14,6 +14,7 @@ import (
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/format/rtp"
 	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/stream/streamtest"
 )
 
 // cast is a multicast transport that the server answered.
@@ -130,17 +131,14 @@ func TestMulticast(t *testing.T) {
 	late.ok("PLAY", "rtsp://"+addr+"/live/b")
 	pub.ok("TEARDOWN", url)
 	other.ok("TEARDOWN", url)
-	<-w.ended
-	<-w.ended
+	<-w.Ended
+	<-w.Ended
 	if _, err := late.r.Peek(1); err == nil {
 		t.Error("who watches a stream that has ended is still connected")
 	}
 	players := func() int {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return len(slices.DeleteFunc(slices.Clone(w.facts), func(f fact.Fact) bool {
-			r, ok := f.(*fact.FlowReport)
-			return !ok || !r.Player || r.Live.Stream != "a" || r.TotalBytes == 0
+		return len(slices.DeleteFunc(streamtest.Of[*fact.FlowReport](w.Plane), func(r *fact.FlowReport) bool {
+			return !r.Player || r.Live.Stream != "a" || r.TotalBytes == 0
 		}))
 	}
 	for deadline := time.Now().Add(time.Minute); players() < 2 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {

@@ -196,7 +196,7 @@ func TestPlay(t *testing.T) {
 	}
 	player.ok("TEARDOWN", url)
 	pub.ok("TEARDOWN", url)
-	if e := <-w.ended; e.Reason != fact.EndUnpublish {
+	if e := <-w.Ended; e.Reason != fact.EndUnpublish {
 		t.Error(e.Reason)
 	}
 }
@@ -329,7 +329,6 @@ func FuzzSession(f *testing.F) {
 	f.Add([]byte("GET /x HTTP/1.1\r\nx-sessioncookie: c\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		w := newWorld()
-		w.ended = make(chan *fact.PublicationEnded, 1000)
 		w.allow = func(params string) bool { return params != "no" }
 		hc := stream.DefaultConfig()
 		hc.MaxStreamWait = time.Millisecond

@@ -120,9 +120,9 @@ func (v *Viewer) Close() {
 // leave takes back that it counts as a reader, and reports it. The stream's lock is held.
 func (v *Viewer) leave() {
 	p, s := v.pub, v.source
-	p.hub.viewers.Add(-1)
 	s.readers--
 	v.report()
+	p.hub.viewers.Add(-1) // who sees that it is gone finds it reported
 	if p.ended {
 		return
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/hookline/hookline/internal/format/mp4"
 	"github.com/hookline/hookline/internal/media"
 	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/stream/streamtest"
 	"github.com/hookline/hookline/internal/vod/vodtest"
 )
 
@@ -33,28 +34,16 @@ type house struct {
 	hub  *stream.Hub
 	srv  *Server
 
-	mu       sync.Mutex
-	facts    []fact.Fact
+	*streamtest.Plane
+	mu       sync.Mutex // guards what follows
 	notFound []string
 	none     int
 	patient  bool // players wait for what is not there
 }
 
-func (h *house) Raise(f fact.Fact) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.facts = append(h.facts, f)
-}
-
-func (h *house) Admit() (func(), error) { return func() {}, nil }
-
 func (h *house) Publish(context.Context, stream.PublishQuestion) stream.PublishVerdict {
 	h.t.Error("on_publish was asked")
 	return stream.PublishVerdict{}
-}
-
-func (h *house) Play(context.Context, stream.PlayQuestion) stream.Verdict {
-	return stream.Verdict{Outcome: fact.Outcome{Allowed: true, By: "hook"}}
 }
 
 func (h *house) NotFound(_ context.Context, q stream.PlayQuestion) (bool, fact.Outcome) {
@@ -72,10 +61,8 @@ func (h *house) NoneReader(string, fact.NoneReader, func() bool, func(bool, fact
 
 // story returns what happened, in short.
 func (h *house) story() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	var s []string
-	for _, f := range h.facts {
+	for _, f := range h.Facts() {
 		switch f := f.(type) {
 		case *fact.Registered:
 			s = append(s, "+"+f.Schema)
@@ -117,7 +104,7 @@ type line struct {
 // open returns a house whose root is a directory of its own. It is called within a bubble.
 func open(t *testing.T, change func(*Config)) *house {
 	t.Helper()
-	h := &house{t: t, root: t.TempDir()}
+	h := &house{t: t, root: t.TempDir(), Plane: &streamtest.Plane{}}
 	h.hub = stream.New(stream.DefaultConfig(), h, h, []stream.Format{
 		{Name: "rtmp", Schema: "rtmp", New: func(stream.Program) stream.Packager { return text{} }},
 		{Name: "hls", Schema: "hls"},
