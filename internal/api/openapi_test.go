@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hookline/hookline/event"
 )
 
 // document is the part of OpenAPI that the tests look at.
@@ -271,5 +273,41 @@ func TestOpenAPIServed(t *testing.T) {
 	r.Header.Set("If-None-Match", tag)
 	if rec := w.serve(r); rec.Code != http.StatusNotModified || rec.Body.Len() > 0 {
 		t.Errorf("%d", rec.Code)
+	}
+}
+
+// TestOpenAPITypes: every list of types in the document has all that there are.
+func TestOpenAPITypes(t *testing.T) {
+	var want []any
+	for _, typ := range event.Types() {
+		want = append(want, string(typ))
+	}
+	var doc any
+	if err := json.Unmarshal(openAPIDocument, &doc); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	var walk func(v any, at string)
+	walk = func(v any, at string) {
+		switch v := v.(type) {
+		case map[string]any:
+			for name, m := range v {
+				walk(m, at+"/"+name)
+			}
+		case []any:
+			if slices.Contains(v, any(string(event.OnPublish))) && strings.HasSuffix(at, "/enum") {
+				found++
+				if !slices.Equal(v, want) {
+					t.Errorf("%s: %v, want %v", at, v, want)
+				}
+			}
+			for _, e := range v {
+				walk(e, at)
+			}
+		}
+	}
+	walk(doc, "")
+	if found < 5 {
+		t.Errorf("%d lists", found)
 	}
 }

@@ -130,13 +130,13 @@ func (r *rig) publish(n int) {
 
 func (r *rig) wait(what string, ok func() bool) {
 	r.t.Helper()
-	for range 3000 {
+	for range 12000 {
 		if ok() {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	r.t.Fatalf("%s: still not after 30 s", what)
+	r.t.Fatalf("%s: still not after 2 minutes", what)
 }
 
 // checked is a sink whose events go into a checker, if one of the secrets has signed them.
