@@ -150,6 +150,8 @@ func kickSessions(c *call) (any, error) {
 func ConnectionID(r *http.Request) string { return callerID(r) }
 
 func callerID(r *http.Request) string {
-	id, _ := r.Context().Value(connKey{}).(string)
-	return id
+	if c, ok := r.Context().Value(connKey{}).(*tracked); ok {
+		return c.id
+	}
+	return ""
 }

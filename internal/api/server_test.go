@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,7 +59,24 @@ func TestSessions(t *testing.T) {
 	if n := len(s.List()); n != 1 {
 		t.Errorf("the connection is back: %d", n)
 	}
+	shared := pair
+	shared.Shared = true
+	first, _ := s.AddWithin(shared, 3, 0)
+	second, ok := s.AddWithin(shared, 9, 3)
+	if all, same := s.connections(TypeHTTP, "1.1.1.1"); !ok || all != 3 || same != 3 || s.counts()[TypeHTTP] != 2 {
+		t.Errorf("a connection that two streams share counts %d, %d, %v", all, same, s.counts())
+	}
+	for _, limits := range [][2]int{{3, 0}, {9, 3}} {
+		if _, ok := s.AddWithin(shared, limits[0], limits[1]); ok {
+			t.Errorf("more than %v are let in", limits)
+		}
+	}
+	first()
+	second()
 	bare()
+	if len(s.conns) != 0 || len(s.perIP) != 0 {
+		t.Errorf("%v %v", s.conns, s.perIP)
+	}
 }
 
 func TestSessionsConcurrently(t *testing.T) {
@@ -213,6 +231,44 @@ func TestIdle(t *testing.T) {
 	b.gone()
 	a.get("version")
 	a.gone()
+}
+
+// TestTooManyCancelled: a connection of HTTP/2 whose client keeps cancelling is closed, one whose client does so now and then is not.
+func TestTooManyCancelled(t *testing.T) {
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	c := &tracked{conn: near, cancels: resetBurst, last: time.Now()}
+	gone, cancel := context.WithCancel(context.WithValue(t.Context(), connKey{}, c))
+	cancel()
+	served := 0
+	h := (&connTracker{cfg: ServerConfig{}.withDefaults()}).guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ }))
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_, _ = far.Read(make([]byte, 1))
+	}()
+	for done := false; !done; {
+		r := httptest.NewRequestWithContext(gone, http.MethodGet, "/", http.NoBody)
+		h.ServeHTTP(httptest.NewRecorder(), r) // HTTP/1.1 has no part in it
+		r.ProtoMajor = 2
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		select {
+		case <-closed:
+			done = true
+		default:
+		}
+	}
+	if served < 2*resetBurst {
+		t.Errorf("closed after %d", served)
+	}
+	now := time.Now()
+	c = &tracked{cancels: resetBurst, last: now}
+	for i := range 10 * resetBurst {
+		if !c.mayCancel(now.Add(time.Duration(i) * time.Second / resetRate)) {
+			t.Fatal("closed at the pace that is allowed")
+		}
+	}
 }
 
 // TestHeadAndOptions: whatever is asked for, they are answered, and nothing is done.

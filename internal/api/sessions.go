@@ -23,6 +23,8 @@ type Session struct {
 	Type string `json:"type"`
 	// TypeID is ZLMediaKit's class, such as "mediakit::RtmpSession".
 	TypeID string `json:"typeid"`
+	// Shared: it has no connection of its own, but counts like one.
+	Shared bool `json:"-"`
 	// Kick ends the session; it must not block. nil: the session can't be kicked.
 	Kick func() `json:"-"`
 }
@@ -58,12 +60,22 @@ type addressPair struct {
 type connection struct {
 	class string
 	addressPair
+	shared uint64 // tells sessions that share a connection apart
 }
 
 type peer struct{ class, ip string }
 
 func (e *entry) pair() addressPair {
 	return addressPair{e.Type, e.PeerIP, e.LocalIP, e.PeerPort, e.LocalPort}
+}
+
+// connection is what e counts as.
+func (e *entry) connection() connection {
+	c := connection{class: e.TypeID, addressPair: e.pair()}
+	if e.Shared {
+		c.shared = e.order
+	}
+	return c
 }
 
 // NewSessions returns an empty list.
@@ -85,9 +97,26 @@ func (s *Sessions) Add(session Session) (remove func()) {
 	return remove
 }
 
+// AddWithin is Add unless there are as many connections of the session's class, in all or from its address, as are allowed; perIP 0
+// is no limit there. Who accepts connections counts them himself; this is for sessions that share one.
+func (s *Sessions) AddWithin(session Session, all, perIP int) (remove func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.perIP[peer{session.TypeID, ""}] >= all || perIP > 0 && s.perIP[peer{session.TypeID, session.PeerIP}] >= perIP {
+		return nil, false
+	}
+	_, remove = s.list(&entry{Session: session})
+	return remove, true
+}
+
 func (s *Sessions) add(e *entry) (id string, remove func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.list(e)
+}
+
+// list is add. The lock is held.
+func (s *Sessions) list(e *entry) (id string, remove func()) {
 	for e.ID == "" || s.byID[e.ID] != nil {
 		e.ID = s.NewID()
 	}
@@ -98,7 +127,7 @@ func (s *Sessions) add(e *entry) (id string, remove func()) {
 	if !e.bare {
 		s.pairs[e.pair()]++
 	}
-	c := connection{e.TypeID, e.pair()}
+	c := e.connection()
 	if s.conns[c]++; s.conns[c] == 1 {
 		s.perIP[peer{e.TypeID, e.PeerIP}]++
 		s.perIP[peer{e.TypeID, ""}]++
@@ -113,7 +142,7 @@ func (s *Sessions) remove(e *entry) {
 		return
 	}
 	delete(s.byID, e.ID)
-	c := connection{e.TypeID, e.pair()}
+	c := e.connection()
 	if s.conns[c]--; s.conns[c] == 0 {
 		delete(s.conns, c)
 		s.count(peer{e.TypeID, e.PeerIP})

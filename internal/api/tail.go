@@ -210,5 +210,7 @@ func (t *tail) flush() error {
 	if err != nil {
 		return err
 	}
-	return t.rc.Flush()
+	err = t.rc.Flush()
+	_ = t.rc.SetWriteDeadline(time.Time{}) // in HTTP/2 it would end a stream of which nothing is written
+	return err
 }

@@ -100,6 +100,7 @@ type Protocol struct {
 type HTTP struct {
 	Port              int           // 80; 8080 without a file; 0: off
 	SSLPort           int           // 443; 8443 without a file; 0: off
+	HTTP2             bool          // http2: HTTP/2 beside HTTP/1.1 on SSLPort; 1. Hookline's own
 	CharSet           string        // utf-8
 	KeepAlive         time.Duration // idle time-out; 15 s
 	MaxReqSize        int64         // limit of a body in bytes; 40960

@@ -39,7 +39,8 @@ func isOwn(name string) bool {
 		return true
 	}
 	return name == keyAllowPrivate || name == "hook.on_publication_ended" || name == "hook.on_event_gap" ||
-		name == "hook.on_admin_action" || name == keyHookSecret || name == "hls.lowLatency" || name == "hls.partDur"
+		name == "hook.on_admin_action" || name == keyHookSecret || name == "hls.lowLatency" || name == "hls.partDur" ||
+		name == "http.http2"
 }
 
 // sectionDoc says in a new file what a section is for.
@@ -117,6 +118,7 @@ func httpKeys() []Key {
 		portKey("http.port", "80", "HTTP listener", func(c *Config) *int { return &c.HTTP.Port }).withoutFile("8080"),
 		portKey("http.sslport", "443", "HTTPS listener; off while there is no certificate (tls.certificates)",
 			func(c *Config) *int { return &c.HTTP.SSLPort }).withoutFile("8443"),
+		boolKey("http.http2", "1", Start, "HTTP/2 beside HTTP/1.1 on http.sslport (Hookline)", func(c *Config) *bool { return &c.HTTP.HTTP2 }),
 		textKey("http.charSet", "utf-8", Now, "charset of answers", func(c *Config) *string { return &c.HTTP.CharSet }),
 		durationKey("http.keepAliveSecond", "15", time.Second, 1, maxSeconds, New,
 			"idle time-out", func(c *Config) *time.Duration { return &c.HTTP.KeepAlive }).shippedAs("30"),

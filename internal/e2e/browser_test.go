@@ -231,6 +231,15 @@ func TestBrowser(t *testing.T) {
 			return p.hook == event.OnPlay && p.json["protocol"] == protocol && p.json["params"] == "by="+protocol
 		})
 	}
+	// Over HTTP/1.1 a browser has six connections to a host; over HTTP/2 as many streams as it likes.
+	const many = 10
+	b.eval(fmt.Sprintf("window.come = 0; for (let i = 0; i < %d; i++) fetch(%q + i).then((r) => r.body.getReader().read()).then(() => window.come++)",
+		many, "https://"+https+path+"many"))
+	for deadline := time.Now().Add(patience); b.eval("window.come") != fmt.Sprint(many); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s of %d streams play at the same time", b.eval("window.come"), many)
+		}
+	}
 }
 
 // awaitMoving waits until n players show pictures that move, and decode sound.
@@ -315,14 +324,16 @@ func TestBrowserFile(t *testing.T) {
 	}
 }
 
-// TestBrowserLowLatency: hls.js takes the parts of Low-Latency HLS, and waits for its playlists, of which it gets updates; it is asked for once. Nothing
-// of it is there for the variant with TS.
+// TestBrowserLowLatency: hls.js takes the parts of Low-Latency HLS, over HTTP/2, and waits for its playlists, of which it gets updates; it is asked
+// for once. Nothing of it is there for the variant with TS.
 func TestBrowserLowLatency(t *testing.T) {
 	t.Parallel()
-	s, r := serve(t, "protocol.enable_hls", "1", "protocol.enable_hls_fmp4", "1", "hls.segDur", "1", "hls.segNum", "20", "hls.lowLatency", "1", "hls.partDur", "0.3")
+	file, _ := certificate(t)
+	s, r := serve(t, "tls.certificates", file, "rtmp.sslport", "0", "http.sslport", auto, "protocol.enable_hls", "1", "protocol.enable_hls_fmp4", "1", "hls.segDur", "1", "hls.segNum", "20", "hls.lowLatency", "1", "hls.partDur", "0.3")
+	_, https := s.secure()
 	live(t, s.rtmpURL("web"))
 	b := newBrowser(t, playerPage(t))
-	b.eval(fmt.Sprintf("startHLS(%q, %q)", "low", s.hlsURL("web?by=low", "hls.fmp4.m3u8")))
+	b.eval(fmt.Sprintf("startHLS(%q, %q)", "low", "https://"+https+"/live/web/hls.fmp4.m3u8?by=low"))
 	b.eval(fmt.Sprintf("startHLS(%q, %q)", "plain", s.hlsURL("web?by=plain", "hls.m3u8")))
 	b.eval("players.low.loads.player.config.maxLiveSyncPlaybackRate = 1.5") // as players do that want to be near
 	b.awaitMoving(2)

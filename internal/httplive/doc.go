@@ -7,6 +7,9 @@
 // Config.WriteTimeout ends the session; a slow client never holds memory of its own beyond one batch of blocks. Close
 // ends all sessions and waits for them.
 //
+// Over HTTP/2 the connection stays net/http's, because it carries other requests as well; the body is written through it by one
+// goroutine, with the same time-out, the same accounting and the same ends (docs/adr/0006-http2.md).
+//
 // A WebSocket is accepted before anything is asked or looked up; what goes wrong then is the status of a close frame, an HTTP
 // code. Media is in binary frames that are made once for all viewers, as a format of its own. What a client says is bounded
 // in size and rate, and has no effect but for pings and closes.

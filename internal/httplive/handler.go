@@ -33,13 +33,15 @@ type Session struct {
 	LocalPort       int
 	Type            string // "tcp"
 	TypeID          string
+	Shared          bool   // the connection carries other requests as well (HTTP/2)
 	Kick            func() // ends the session; does not block
 }
 
 // Registry knows the sessions of the server.
 type Registry interface {
-	// Add lists a session until remove is called.
-	Add(s Session) (remove func())
+	// Add lists a session until remove is called. ok is false when there is no room: whoever accepts connections has not counted a
+	// session that shares one.
+	Add(s Session) (remove func(), ok bool)
 }
 
 // Config holds the knobs of a Handler.
@@ -138,9 +140,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	s, ok := h.open(cfg, r)
-	if !ok {
-		http.Error(w, "server is stopping", http.StatusServiceUnavailable)
+	s, err := h.open(cfg, r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	defer h.close(s)
@@ -174,8 +176,14 @@ func CrossDomain(w http.ResponseWriter, r *http.Request, allow bool) {
 	header.Set("Access-Control-Max-Age", "86400")
 }
 
+// Errors of open.
+var (
+	errStopping = errors.New("server is stopping")
+	errFull     = errors.New("too many viewers")
+)
+
 // open makes and lists a session.
-func (h *Handler) open(cfg *Config, r *http.Request) (*session, bool) {
+func (h *Handler) open(cfg *Config, r *http.Request) (*session, error) {
 	s := &session{hub: h.hub, timeout: cfg.WriteTimeout, remove: func() {}}
 	s.ctx, s.cancel = context.WithCancel(r.Context())
 	s.peer = stream.Peer{Client: fact.Client{ID: cfg.SessionID()}, TypeID: TypeID}
@@ -193,17 +201,21 @@ func (h *Handler) open(cfg *Config, r *http.Request) (*session, bool) {
 	defer h.mu.Unlock()
 	if h.closed {
 		s.cancel()
-		return nil, false
+		return nil, errStopping
+	}
+	if cfg.Registry != nil {
+		var ok bool
+		if s.remove, ok = cfg.Registry.Add(Session{
+			ID: s.peer.ID, PeerIP: socket, PeerPort: s.peer.Port, LocalIP: s.peer.LocalIP, LocalPort: s.peer.LocalPort,
+			Type: "tcp", TypeID: TypeID, Shared: r.ProtoMajor > 1, Kick: s.kick,
+		}); !ok {
+			s.cancel()
+			return nil, errFull
+		}
 	}
 	h.sessions[s] = struct{}{}
 	h.done.Add(1)
-	if cfg.Registry != nil {
-		s.remove = cfg.Registry.Add(Session{
-			ID: s.peer.ID, PeerIP: socket, PeerPort: s.peer.Port,
-			LocalIP: s.peer.LocalIP, LocalPort: s.peer.LocalPort, Type: "tcp", TypeID: TypeID, Kick: s.kick,
-		})
-	}
-	return s, true
+	return s, nil
 }
 
 func (h *Handler) close(s *session) {
@@ -240,9 +252,10 @@ type session struct {
 	// parting: a close frame of ours is on its way.
 	parting atomic.Bool
 
-	mu   sync.Mutex
-	conn net.Conn // guarded by mu; nil until taken over
-	end  bool     // guarded by mu: kicked
+	mu     sync.Mutex
+	conn   net.Conn                 // guarded by mu; nil until taken over
+	shared *http.ResponseController // guarded by mu; of a request whose connection is not taken over, while it is served
+	end    bool                     // guarded by mu: kicked
 }
 
 // kick ends the session; it does not block.
@@ -255,12 +268,15 @@ func (s *session) kick() {
 		// A write in progress returns; the session closes the connection.
 		_ = s.conn.SetDeadline(time.Unix(1, 0))
 	}
+	if s.shared != nil {
+		_ = s.shared.SetWriteDeadline(time.Unix(1, 0)) // resets the stream of HTTP/2
+	}
 }
 
 func (s *session) serve(w http.ResponseWriter, r *http.Request, mi fact.MediaInfo, k kind) {
 	hijacker, ok := w.(http.Hijacker)
-	if !ok {
-		http.Error(w, "live streams need HTTP/1.1", http.StatusHTTPVersionNotSupported)
+	if !ok && r.ProtoMajor < 2 {
+		http.Error(w, "can't take the connection over", http.StatusInternalServerError)
 		return
 	}
 	v, err := s.hub.Play(s.ctx, stream.PlayRequest{MediaInfo: mi, Peer: s.peer, Format: k.format, Kick: s.kick})
@@ -270,6 +286,10 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request, mi fact.MediaInf
 		return
 	}
 	defer v.Close()
+	if !ok {
+		s.serveShared(w, r, v, k)
+		return
+	}
 	conn, rw, err := hijacker.Hijack()
 	if err != nil {
 		http.Error(w, "can't take the connection over", http.StatusInternalServerError)
@@ -293,7 +313,7 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request, mi fact.MediaInf
 	if _, err := out.Write(s.ctx, net.Buffers{head(r, k, w.Header())}); err != nil {
 		return
 	}
-	_ = v.Serve(s.ctx, from(r, out, k, false)) // whatever ends it, the connection says so
+	_ = v.Serve(s.ctx, from(r, out, k)) // whatever ends it, the connection says so
 }
 
 // maxTalk is the number of bytes that a player may send after its request.

@@ -66,17 +66,22 @@ func (p *plane) NotFound(context.Context, stream.PlayQuestion) (bool, fact.Outco
 type sessions struct {
 	mu sync.Mutex
 	m  map[string]Session
+	// room is how many may share a connection; 0: as many as like.
+	room int
 }
 
-func (s *sessions) Add(v Session) func() {
+func (s *sessions) Add(v Session) (remove func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if v.Shared && s.room > 0 && len(s.m) >= s.room {
+		return nil, false
+	}
 	s.m[v.ID] = v
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.m, v.ID)
-	}
+	}, true
 }
 
 func (s *sessions) list() []Session {
@@ -99,12 +104,19 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	return newBenchWith(t, Config{}, func(s *httptest.Server) { s.Start() })
+}
+
+func newBenchWith(t *testing.T, hc Config, start func(*httptest.Server)) *bench {
+	t.Helper()
 	b := &bench{plane: newPlane(), list: &sessions{m: map[string]Session{}}}
 	cfg := stream.DefaultConfig()
 	cfg.FlowThreshold = 0
 	b.hub = stream.New(cfg, b.plane, b.plane, Formats(false))
-	b.handler = New(Config{AllowCrossDomains: true, Registry: b.list}, b.hub)
-	b.server = httptest.NewServer(b.handler)
+	hc.AllowCrossDomains, hc.Registry = true, b.list
+	b.handler = New(hc, b.hub)
+	b.server = httptest.NewUnstartedServer(b.handler)
+	start(b.server)
 	t.Cleanup(func() {
 		if err := b.hub.Stop(context.Background()); err != nil {
 			t.Error(err)

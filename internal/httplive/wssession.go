@@ -54,7 +54,7 @@ func (s *session) serveWebSocket(w http.ResponseWriter, r *http.Request, mi fact
 		defer close(left)
 		s.listen(rw.Reader, out)
 	}()
-	err = s.playFrames(mi, k, from(r, out, k, true))
+	err = s.playFrames(mi, k, from(r, out, k))
 	if s.ctx.Err() != nil {
 		<-left // who ended it has said why, or nobody is there
 		return
@@ -114,9 +114,9 @@ func (s *session) bound() {
 }
 
 // from returns where the media of a request goes: through startAt when it asks for that.
-func from(r *http.Request, out *outlet.Outlet, k kind, ws bool) stream.Outlet {
+func from(r *http.Request, out stream.Outlet, k kind) stream.Outlet {
 	if at := startPts(r); at > 0 && k.schema == "rtmp" {
-		return &startAt{out: out, from: at, ws: ws}
+		return &startAt{out: out, from: at, ws: wantsWebSocket(r)}
 	}
 	return out
 }

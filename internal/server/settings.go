@@ -107,7 +107,7 @@ func peerIP(header string) func(*http.Request) string {
 func (s *Server) liveConfig(c *config.Config) httplive.Config {
 	return httplive.Config{
 		EnableVhost: c.General.EnableVhost, AllowCrossDomains: c.HTTP.AllowCrossDomains,
-		SessionID: s.web.sessions.NewID, Registry: liveSessions{s.web.sessions},
+		SessionID: s.web.sessions.NewID, Registry: liveSessions{s.web.sessions, c.Limits},
 		PeerIP: peerIP(c.HTTP.ForwardedIPHeader),
 	}
 }

@@ -38,7 +38,11 @@ func (s *Server) bindTLS() (err error) {
 	if s.rtspsListener, err = s.listenTLS("rtsp.sslport", c.RTSP.SSLPort); err != nil {
 		return err
 	}
-	s.httpsListener, err = s.listenTLS("http.sslport", c.HTTP.SSLPort, "http/1.1")
+	protos := []string{"http/1.1"}
+	if c.HTTP.HTTP2 {
+		protos = []string{"h2", "http/1.1"}
+	}
+	s.httpsListener, err = s.listenTLS("http.sslport", c.HTTP.SSLPort, protos...)
 	return err
 }
 

@@ -63,7 +63,7 @@ func (s *Server) openWeb() error {
 	})
 	s.http = api.NewServer(api.ServerConfig{
 		IdleTimeout: func() time.Duration { return s.store.Config().HTTP.KeepAlive }, MaxConnections: c.Limits.MaxConnections,
-		MaxPerIP: c.Limits.MaxConnectionsPerIP, Logger: s.log,
+		MaxPerIP: c.Limits.MaxConnectionsPerIP, HTTP2: c.HTTP.HTTP2, Logger: s.log,
 	}, s.web.api, s.web.sessions)
 	return nil
 }
@@ -132,13 +132,20 @@ func (l rtmpSessions) Add(s rtmp.Session) (remove func()) {
 	})
 }
 
-type liveSessions struct{ *api.Sessions }
+type liveSessions struct {
+	*api.Sessions
+	limits config.Limits
+}
 
-func (l liveSessions) Add(s httplive.Session) (remove func()) {
-	return l.Sessions.Add(api.Session{
+func (l liveSessions) Add(s httplive.Session) (remove func(), ok bool) {
+	session := api.Session{
 		ID: s.ID, PeerIP: s.PeerIP, PeerPort: s.PeerPort, LocalIP: s.LocalIP, LocalPort: s.LocalPort, Type: s.Type,
-		TypeID: s.TypeID, Kick: s.Kick,
-	})
+		TypeID: s.TypeID, Shared: s.Shared, Kick: s.Kick,
+	}
+	if s.Shared {
+		return l.AddWithin(session, l.limits.MaxConnections, l.limits.MaxConnectionsPerIP)
+	}
+	return l.Sessions.Add(session), true
 }
 
 var _ http.Handler = (*api.API)(nil)
