@@ -47,6 +47,7 @@ type Endpoint struct {
 	sub     subscription
 	cursor  *cursor
 	next    uint64 // the next position to take
+	newest  uint64 // the highest hook_index that was taken
 	tail    uint64 // the newest position that Feed has told of
 	held    int    // items in memory
 	lanes   map[string]*lane
@@ -134,8 +135,8 @@ func newEndpoint(cfg Config, deps Deps, startAt uint64, replay string) (*Endpoin
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	sub, err := e.subscribe(cfg, startAt)
-	if err != nil {
+	sub := e.subscribe(&cfg, startAt)
+	if err := e.writeSubscription(sub); err != nil {
 		e.cancel()
 		return nil, err
 	}
@@ -151,12 +152,24 @@ func newEndpoint(cfg Config, deps Deps, startAt uint64, replay string) (*Endpoin
 // a time.
 func (e *Endpoint) Configure(cfg Config, startAt uint64) error {
 	cfg = cfg.withDefaults()
-	sub, err := e.subscribe(cfg, startAt)
-	if err != nil {
+	e.mu.Lock()
+	sub := e.subscribe(&cfg, undecided)
+	e.mu.Unlock()
+	if err := e.writeSubscription(sub); err != nil {
 		return err
 	}
+	if !e.reconfigure(cfg, sub, startAt) {
+		return nil
+	}
+	return e.writeSubscription(e.sub) // only Configure changes it
+}
+
+// reconfigure puts a configuration in force. It reports whether something of sub was decided now.
+func (e *Endpoint) reconfigure(cfg Config, sub subscription, startAt uint64) (decided bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	// Neither owed nor named by prev is what was taken under the configuration before.
+	decided = sub.decide(max(startAt, e.newest+1))
 	e.apply(cfg, sub)
 	// Lanes look for their URL again.
 	for _, l := range e.lanes {
@@ -179,7 +192,7 @@ func (e *Endpoint) Configure(cfg Config, startAt uint64) error {
 		}
 	}
 	e.wakeLocked()
-	return nil
+	return decided
 }
 
 // apply takes over a configuration. The lock is held.
@@ -249,6 +262,7 @@ func (e *Endpoint) feed(recs []*journal.Record, tail uint64) bool {
 // take puts the next record into its lane. The lock is held.
 func (e *Endpoint) take(r *journal.Record) {
 	e.next = r.Position + 1
+	e.newest = max(e.newest, r.Index)
 	if e.cursor.isDone(r.Position) {
 		return
 	}

@@ -284,3 +284,31 @@ func TestStartKnowsNoPrevBeforeItself(t *testing.T) {
 		}
 	})
 }
+
+// What is raised while a change is being written is taken as the configuration before says: if that does not owe it, prev
+// never names it.
+func TestPrevAfterChangeThatTakesTime(t *testing.T) {
+	run(t, func(c *delivery.Config) { c.Streams = []string{"live/other"} }, func(r *rig) {
+		r.raise("k", 2)
+		time.Sleep(time.Second)
+		r.mem.SetLatency(func() time.Duration { return time.Second })
+		cfg, index, done := r.cfg, r.seq.Stats().NextIndex, make(chan error)
+		cfg.Streams = nil
+		r.raise("k", 2) // durable just before the change is
+		go func() { done <- r.ep.Configure(cfg, index) }()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		r.mem.SetLatency(nil)
+		r.raise("k", 2)
+		time.Sleep(time.Second)
+		var prev []uint64
+		for _, b := range r.recv.all() {
+			prev = append(prev, *b.Event.Prev)
+		}
+		r.want("k", 5, 6)
+		if !slices.Equal(prev, []uint64{0, 5}) {
+			t.Errorf("prev of these: %v", prev)
+		}
+	})
+}

@@ -24,13 +24,15 @@ func filterOf(c *Config) string {
 	return fmt.Sprintf("schemas=%q streams=%q history=%v", c.Schemas, c.Streams, c.History)
 }
 
-// subscribe decides, and writes, from when on each type is owed.
-func (e *Endpoint) subscribe(cfg Config, startAt uint64) (subscription, error) {
-	e.mu.Lock()
+// undecided stands for a hook_index that is known only when the configuration is in force: what is taken until then is
+// taken as the one before says. Found in the journal, it is as if nothing stood there.
+const undecided = ^uint64(0)
+
+// subscribe says from when on each type of a configuration is owed: from startAt, unless it was before.
+func (e *Endpoint) subscribe(cfg *Config, startAt uint64) subscription {
 	old := e.sub
-	e.mu.Unlock()
-	sub := subscription{Types: map[event.Type]uint64{}, Filter: filterOf(&cfg), FilterSince: old.FilterSince}
-	if old.Types != nil && old.Filter != sub.Filter {
+	sub := subscription{Types: map[event.Type]uint64{}, Filter: filterOf(cfg), FilterSince: old.FilterSince}
+	if old.Types != nil && (old.Filter != sub.Filter || old.FilterSince == undecided) {
 		sub.FilterSince = startAt
 	}
 	for t, url := range cfg.URLs {
@@ -38,19 +40,37 @@ func (e *Endpoint) subscribe(cfg Config, startAt uint64) (subscription, error) {
 			continue
 		}
 		since, ok := old.Types[t]
-		if !ok {
+		if !ok || since == undecided {
 			since = startAt
 		}
 		sub.Types[t] = since
 	}
+	return sub
+}
+
+// decide puts startAt where nothing was decided yet, and reports whether there was such a place.
+func (s *subscription) decide(startAt uint64) (some bool) {
+	if s.FilterSince == undecided {
+		s.FilterSince, some = startAt, true
+	}
+	for t, since := range s.Types {
+		if since == undecided {
+			s.Types[t], some = startAt, true
+		}
+	}
+	return some
+}
+
+// writeSubscription makes it durable.
+func (e *Endpoint) writeSubscription(sub subscription) error {
 	v, err := json.Marshal(sub)
 	if err != nil {
-		return sub, fmt.Errorf("delivery: subscription: %w", err)
+		return fmt.Errorf("delivery: subscription: %w", err)
 	}
 	if err := e.deps.Store.SetState([]journal.Op{{Key: "sub/" + e.name, Value: v}}, true); err != nil {
-		return sub, fmt.Errorf("delivery: write subscription: %w", err)
+		return fmt.Errorf("delivery: write subscription: %w", err)
 	}
-	return sub, nil
+	return nil
 }
 
 // owes says whether the endpoint is owed the record.

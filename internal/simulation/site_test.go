@@ -43,6 +43,7 @@ type site struct {
 	signers map[string]*event.Verifier
 	healthy bool
 	awayFor time.Time // until when
+	leaving bool      // the process died while the endpoint was removed: its place may be there or not
 	shared  int       // batches of several keys that were accepted
 	lives   int       // how often it was added again
 	changes int
@@ -105,6 +106,16 @@ func includes(cfg *delivery.Config, key string) bool {
 
 // open starts the endpoint as the configuration says, after a start of the process or when it is added.
 func (s *site) open() {
+	if s.leaving {
+		known, err := delivery.Known(s.w.mem)
+		if err != nil {
+			s.w.fail(err)
+		}
+		if !slices.Contains(known, s.name) {
+			s.end()
+		}
+		s.leaving = false // with its place it goes on
+	}
 	s.mu.Lock()
 	if cfg := &s.cfg; !s.begun && cfg.From > 0 { // of what is gone by now, nothing is owed to who is new
 		s.place = max(s.w.mem.Info().First, cfg.From)
@@ -194,13 +205,21 @@ func (s *site) remove() {
 		if s.w.alive() {
 			s.w.fail(fmt.Errorf("%s: %w", s.name, err))
 		}
-		return // its place stands, and it will go on from there
+		s.mu.Lock()
+		s.leaving = true
+		s.mu.Unlock()
+		return
 	}
+	s.end()
+}
+
+// end judges the life of an endpoint whose place is gone.
+func (s *site) end() {
 	if err := s.judgeOrder(); err != nil {
 		s.w.fail(err)
 	}
 	s.mu.Lock()
-	s.life = s.newLife()
+	s.life, s.leaving = s.newLife(), false
 	s.mu.Unlock()
 }
 
