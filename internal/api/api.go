@@ -27,6 +27,8 @@ type Settings struct {
 	MaxReqSize int64
 	// ForwardedIPHeader is http.forwarded_ip_header: the header in which a proxy names the client; empty: no proxy.
 	ForwardedIPHeader string
+	// KeepAlive is http.keepAliveSecond, after which an idle connection is closed; clients are told. 0: they are not.
+	KeepAlive time.Duration
 	// CharSet is http.charSet. Default utf-8.
 	CharSet string
 	// NotFound is http.notFound, the body of a 404. Default: a page that names Hookline.

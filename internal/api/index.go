@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -267,11 +268,21 @@ func marshal(v any) ([]byte, error) {
 
 const indexMethods = "GET, POST, PUT, DELETE, OPTIONS"
 
+// keepAlive tells a client how long its connection stays open without a request, as ZLMediaKit does: pools of
+// connections that do not know send a request into one that is being closed.
+func keepAlive(h http.Header, r *http.Request, s *Settings) {
+	if seconds := int(s.KeepAlive / time.Second); seconds > 0 && r.ProtoMajor == 1 && !r.Close {
+		h.Set("Connection", "keep-alive")
+		h.Set("Keep-Alive", "timeout="+strconv.Itoa(seconds))
+	}
+}
+
 // crossDomain answers the questions of browsers.
 func crossDomain(w http.ResponseWriter, r *http.Request, s *Settings) {
 	h := w.Header()
 	h.Set("Server", "Hookline")
 	h.Set("X-Content-Type-Options", "nosniff")
+	keepAlive(h, r, s)
 	if !s.AllowCrossDomains {
 		return
 	}

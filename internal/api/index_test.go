@@ -279,6 +279,33 @@ func TestSetServerConfig(t *testing.T) {
 	}
 }
 
+// TestKeepAlive: pools of connections learn when one of theirs is closed, as from ZLMediaKit.
+func TestKeepAlive(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct {
+		name  string
+		life  time.Duration
+		ask   func(*http.Request)
+		want  string
+		token string
+	}{
+		{"said", 30 * time.Second, func(*http.Request) {}, "timeout=30", "keep-alive"},
+		{"none", 0, func(*http.Request) {}, "", ""},
+		{"the client closes", time.Minute, func(r *http.Request) { r.Close = true }, "", ""},
+		{"HTTP/2 has no such header", time.Minute, func(r *http.Request) { r.ProtoMajor = 2 }, "", ""},
+	} {
+		w.mu.Lock()
+		w.settings.KeepAlive = c.life
+		w.mu.Unlock()
+		r := request(t, "GET", "/index/api/version?secret="+testSecret, "", "")
+		c.ask(r)
+		rec := w.serve(r)
+		if got, token := rec.Header().Get("Keep-Alive"), rec.Header().Get("Connection"); got != c.want || token != c.token {
+			t.Errorf("%s: %q %q, want %q %q", c.name, got, token, c.want, c.token)
+		}
+	}
+}
+
 // unshown is an error that can be told without its values.
 type unshown struct {
 	error

@@ -100,7 +100,7 @@ func settings(c *config.Config) api.Settings {
 	return api.Settings{
 		Tokens: tokens,
 		Secret: c.API.Secret, AllowCrossDomains: c.HTTP.AllowCrossDomains, MaxReqSize: c.HTTP.MaxReqSize,
-		ForwardedIPHeader: c.HTTP.ForwardedIPHeader, CharSet: c.HTTP.CharSet, NotFound: c.HTTP.NotFound,
+		ForwardedIPHeader: c.HTTP.ForwardedIPHeader, KeepAlive: c.HTTP.KeepAlive, CharSet: c.HTTP.CharSet, NotFound: c.HTTP.NotFound,
 		EnableVhost: c.General.EnableVhost, Debug: c.API.Debug,
 	}
 }
