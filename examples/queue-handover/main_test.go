@@ -5,50 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
-	"strconv"
 	"testing"
-	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/natstest"
 	"github.com/hookline/hookline/receiver"
 	"github.com/hookline/hookline/receiver/natsstore"
 	"github.com/hookline/hookline/receiver/receivertest"
 )
-
-// start starts a real nats-server in this process.
-func start(t *testing.T) jetstream.JetStream {
-	t.Helper()
-	srv, err := server.NewServer(&server.Options{
-		ServerName: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv.Start()
-	if !srv.ReadyForConnections(30 * time.Second) {
-		t.Fatal("nats-server does not get ready")
-	}
-	conn, err := nats.Connect("nats://127.0.0.1:" + strconv.Itoa(srv.Addr().(*net.TCPAddr).Port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		conn.Close()
-		srv.Shutdown()
-		srv.WaitForShutdown()
-	})
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
-}
 
 // messages returns what is in the stream.
 func messages(t *testing.T, js jetstream.JetStream) (list []string) {
@@ -83,7 +50,7 @@ func (b broken) Update(ctx context.Context, k receiver.Key, f func(context.Conte
 }
 
 func TestHandover(t *testing.T) {
-	js := start(t)
+	js := natstest.JetStream(t)
 	store, err := natsstore.New(t.Context(), js, natsstore.Config{})
 	if err != nil {
 		t.Fatal(err)

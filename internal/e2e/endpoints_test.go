@@ -9,35 +9,15 @@ import (
 	"testing"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hookline/hookline/event"
 	"github.com/hookline/hookline/internal/journal"
+	"github.com/hookline/hookline/internal/natstest"
 	"github.com/hookline/hookline/internal/ordercheck"
 	"github.com/hookline/hookline/internal/pubtool"
 )
-
-// natsServer is a JetStream server.
-func natsServer(t *testing.T) (url string) {
-	t.Helper()
-	srv, err := natsserver.NewServer(&natsserver.Options{
-		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv.Start()
-	t.Cleanup(func() {
-		srv.Shutdown()
-		srv.WaitForShutdown()
-	})
-	if !srv.ReadyForConnections(patience) {
-		t.Fatal("the NATS server does not start")
-	}
-	return srv.ClientURL()
-}
 
 // fromNATS reads everything that is in the stream EVENTS.
 func fromNATS(t *testing.T, url string) (bodies []*ordercheck.Body) {
@@ -164,7 +144,7 @@ func TestThreeReceiversAndAQueue(t *testing.T) {
 	billing := newStation(t, "billing", secret, 20*time.Millisecond, map[trouble]float64{fails: 0.1, cuts: 0.03})
 	analytics := newStation(t, "analytics", secret, 5*time.Millisecond, map[trouble]float64{hangs: 0.015, fails: 0.02})
 	operations := newStation(t, "operations", secret, 30*time.Millisecond, map[trouble]float64{fails: 0.1, cuts: 0.1})
-	queue := natsServer(t)
+	queue := natstest.URL(t)
 	file := configFile(t, fmt.Sprintf(`
 [endpoint.billing]
 url=http://%s/billing

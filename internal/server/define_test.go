@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/natstest"
 	"github.com/hookline/hookline/internal/ordercheck"
 	"github.com/hookline/hookline/internal/pubtool"
 	"github.com/hookline/hookline/internal/server"
@@ -306,7 +307,7 @@ func TestDocumentedKeysAreTaken(t *testing.T) {
 // TestMadeEndpointsAreGuarded: what is made by API doesn't reach this machine, until the operator says so, or writes it
 // into the file.
 func TestMadeEndpointsAreGuarded(t *testing.T) {
-	queue := natsServer(t)
+	queue := natstest.URL(t)
 	r := newRig(t, "", "")
 	secret := event.GenerateSecret()
 	check, filed := ordercheck.New(ordercheck.Options{}), ordercheck.New(ordercheck.Options{})

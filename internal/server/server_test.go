@@ -16,12 +16,12 @@ import (
 	"testing"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/natstest"
 	"github.com/hookline/hookline/internal/ordercheck"
 	"github.com/hookline/hookline/internal/pubtool"
 	"github.com/hookline/hookline/internal/server"
@@ -109,26 +109,6 @@ func (c *chain) add(e event.Envelope) error {
 	return nil
 }
 
-// natsServer is a JetStream server in this process.
-func natsServer(t *testing.T) string {
-	t.Helper()
-	srv, err := natsserver.NewServer(&natsserver.Options{
-		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv.Start()
-	t.Cleanup(func() {
-		srv.Shutdown()
-		srv.WaitForShutdown()
-	})
-	if !srv.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the NATS server does not start")
-	}
-	return srv.ClientURL()
-}
-
 // queued reads everything that is in the queue.
 func queued(t *testing.T, url string, check *ordercheck.Checker) {
 	t.Helper()
@@ -203,7 +183,7 @@ func TestEndpoints(t *testing.T) {
 	})
 	away.down(t)
 
-	queue := natsServer(t)
+	queue := natstest.URL(t)
 	text := fmt.Sprintf(`[general]
 listen_ip=127.0.0.1
 flowThreshold=0

@@ -4,52 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
+	"github.com/hookline/hookline/internal/natstest"
 	"github.com/hookline/hookline/receiver"
 	"github.com/hookline/hookline/receiver/natsstore"
 	"github.com/hookline/hookline/receiver/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// start starts a real nats-server in this process, with its streams in files that are synced for each write.
-func start(tb testing.TB) jetstream.JetStream {
-	tb.Helper()
-	srv, err := server.NewServer(&server.Options{
-		ServerName: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
-		JetStream: true, StoreDir: tb.TempDir(), SyncAlways: true,
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	srv.Start()
-	if !srv.ReadyForConnections(30 * time.Second) {
-		tb.Fatal("nats-server does not get ready")
-	}
-	conn, err := nats.Connect("nats://127.0.0.1:" + strconv.Itoa(srv.Addr().(*net.TCPAddr).Port))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		conn.Close()
-		srv.Shutdown()
-		srv.WaitForShutdown()
-	})
-	js, err := jetstream.New(conn)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return js
-}
 
 // effects reads what handlers have put, in the order of the commits.
 func effects(js jetstream.JetStream, bucket string) (list []string, err error) {
@@ -121,7 +90,7 @@ func harness(t *testing.T, js jetstream.JetStream, bucket string) *storetest.Har
 }
 
 func TestStore(t *testing.T) {
-	js := start(t)
+	js := natstest.JetStream(t)
 	n := 0
 	storetest.Run(t, func(t *testing.T) *storetest.Harness {
 		n++
@@ -131,7 +100,7 @@ func TestStore(t *testing.T) {
 
 // TestLeaseLost commits nothing, neither mark nor value, when the entry has gone to another.
 func TestLeaseLost(t *testing.T) {
-	js := start(t)
+	js := natstest.JetStream(t)
 	h := harness(t, js, "lease")
 	k := receiver.Key{Source: "s", Stream: "a"}
 	subject := "$KV.lease.mark." + k.Digest()
@@ -165,7 +134,7 @@ func TestLeaseLost(t *testing.T) {
 
 // TestValuesAreKV reads as a bucket what a handler has put, and refuses a bucket that knows no batches.
 func TestValuesAreKV(t *testing.T) {
-	js := start(t)
+	js := natstest.JetStream(t)
 	store, err := natsstore.New(t.Context(), js, natsstore.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -206,7 +175,7 @@ func TestValuesAreKV(t *testing.T) {
 }
 
 func BenchmarkStore(b *testing.B) {
-	store, err := natsstore.New(b.Context(), start(b), natsstore.Config{})
+	store, err := natsstore.New(b.Context(), natstest.JetStream(b), natsstore.Config{})
 	if err != nil {
 		b.Fatal(err)
 	}
