@@ -99,6 +99,7 @@ type hook struct {
 	self    *attempt
 	stray   bool // it may be of the process before
 	schema  string
+	listed  bool // it is no hook, but what a list says
 	vague   bool // another event may have the same content: an unregister
 
 	deadline time.Time
@@ -109,8 +110,9 @@ type hook struct {
 
 // zlm is what the receiver knows of plain ZLMediaKits.
 type zlm struct {
-	r   *Receiver
-	opt ZLMediaKit
+	r     *Receiver
+	opt   ZLMediaKit
+	begun time.Time
 
 	mu      sync.Mutex // guards what follows and all sources; taken before tracker.mu
 	sources map[string]*zlmSource
@@ -162,7 +164,7 @@ func newZLM(r *Receiver, o ZLMediaKit) *zlm {
 	if o.Waiting == 0 {
 		o.Waiting = DefaultWaiting
 	}
-	return &zlm{r: r, opt: o, sources: map[string]*zlmSource{}, doubts: map[chan struct{}]bool{}}
+	return &zlm{r: r, opt: o, begun: time.Now(), sources: map[string]*zlmSource{}, doubts: map[chan struct{}]bool{}}
 }
 
 // settle is how long after an event its last attempt may come (each has a time-out, and a delay after it).

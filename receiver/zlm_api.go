@@ -163,7 +163,7 @@ func (z *zlm) reconcile(s *Snapshot) ([]Change, error) {
 func (z *zlm) listed(src *zlmSource, m *StreamChanged, asked, now time.Time) (*life, *Change) {
 	st := src.stream(m.Vhost+"/"+m.App+"/"+m.Stream, now)
 	alive := now.Add(-time.Duration(min(m.AliveSecond, 1<<31)) * time.Second)
-	h := &hook{index: -1, order: -1, arrived: now, first: alive, source: src, stream: st, inc: src.inc}
+	h := &hook{index: -1, order: -1, arrived: now, first: alive, source: src, stream: st, inc: src.inc, listed: true}
 	l, _ := st.match(h, m)
 	if l == nil {
 		ident := ""
@@ -176,6 +176,9 @@ func (z *zlm) listed(src *zlmSource, m *StreamChanged, asked, now time.Time) (*l
 	o := l.outputs[m.Schema]
 	if o != nil && o.reg && (!o.gone || o.at.After(asked)) && (!l.ended || l.changed.After(asked)) {
 		l.pub.Readers = m.TotalReaderCount
+		if m.OriginSock != nil && m.OriginSock.Identifier != "" && l.closing.IsZero() {
+			z.join(l, m.OriginSock.Identifier) // a publisher that came back
+		}
 		return l, nil
 	}
 	if o != nil && o.gone && !o.at.After(asked) {

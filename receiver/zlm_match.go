@@ -231,7 +231,7 @@ func (st *zlmStream) match(h *hook, b *StreamChanged) (*life, Certainty) {
 			return l, Inferred // the publisher has gone meanwhile
 		case len(l.idents) == 0 && near(l.create, b.CreateStamp):
 			return l, Inferred
-		case ident != "" && l.create == b.CreateStamp && l.closing.IsZero() && (o == nil || !o.reg) && l.resumedBy(ident):
+		case ident != "" && l.create == b.CreateStamp && l.closing.IsZero() && (h.listed || o == nil || !o.reg) && l.resumedBy(ident):
 			return l, Inferred
 		}
 	}

@@ -293,7 +293,7 @@ func (z *zlm) unregister(e *Event, b *StreamChanged) {
 	}
 	best := list[0]
 	e.Certainty = Inferred
-	if best.points <= loose || h.stray || h.twin() || h.stream.shaky(h, b) || len(list) > 1 && list[1].rivals(best) {
+	if best.points <= loose || z.unheard(h, best.life) || h.stray || h.twin() || h.stream.shaky(h, b) || len(list) > 1 && list[1].rivals(best) {
 		e.Certainty = Unknown
 	}
 	h.self.unsure = e.Certainty == Unknown
@@ -310,6 +310,12 @@ func (z *zlm) unregister(e *Event, b *StreamChanged) {
 		h.adopt(p)
 	}
 	f.id = unregisterID(h, b.Schema)
+}
+
+// unheard says that it may be a retry that is about a publication before l: this receiver began a while ago, and never heard of that.
+func (z *zlm) unheard(h *hook, l *life) bool {
+	return l != nil && !h.inc.started && !h.inc.whole && h.arrived.Sub(z.begun) < h.source.settle() && h.arrived.Sub(l.came) < h.source.retryDelay+tight &&
+		!l.named && !z.leaving(h, l)
 }
 
 // twin says that two with the same content came together: which is which nobody knows.

@@ -25,6 +25,7 @@ type incarnation struct {
 	born    time.Time
 	started bool  // an on_server_started was seen
 	hello   int64 // its index
+	whole   bool  // its first index came: nothing was sent before what is known
 	max     int64 // highest index that came
 	low     int64 // every index up to here came, or is waited for no more
 	ring    [ringSize]slot
@@ -199,6 +200,7 @@ func (i *incarnation) mark(h *hook) {
 	if h.index > i.max-ringSize {
 		i.ring[h.index%ringSize] = slot{h.index, h.hash, h.arrived, true}
 	}
+	i.whole = i.whole || h.index == 0
 	i.max = max(i.max, h.index)
 	i.advance(max(i.low, i.max-ringSize/2))
 }
