@@ -1,7 +1,6 @@
 package rtsp
 
 import (
-	"context"
 	"testing"
 
 	"github.com/hookline/hookline/internal/fact"
@@ -10,18 +9,16 @@ import (
 
 // TestParting: the log says why a viewer was served no longer, and not that a context was cancelled.
 func TestParting(t *testing.T) {
-	over, cancel := context.WithCancel(t.Context())
-	cancel()
 	var s session
-	if got := s.parting(over, over.Err()); got != "left" {
+	if got := s.parting(nil); got != "left" {
 		t.Errorf("a viewer that left: %q", got)
 	}
 	kicked := fact.EndKicked
 	s.reason.Store(&kicked)
-	if got := s.parting(over, over.Err()); got != "kicked" {
+	if got := s.parting(nil); got != "kicked" {
 		t.Errorf("a viewer that was kicked: %q", got)
 	}
-	if got := s.parting(t.Context(), stream.ErrEnded); got != stream.ErrEnded.Error() {
+	if got := s.parting(stream.ErrEnded); got != stream.ErrEnded.Error() {
 		t.Errorf("a stream that ended: %q", got)
 	}
 }

@@ -31,6 +31,8 @@ type view struct {
 	sped    bool               // it has asked for another speed of delivery
 	cancel  context.CancelFunc // of the goroutine that writes; nil before PLAY, and while a file pauses
 	done    chan struct{}
+	failed  error          // why the goroutine ended by itself; written before done is closed
+	sent    atomic.Int64   // bytes
 	reports sync.WaitGroup // of the goroutines that read reports
 }
 
@@ -339,16 +341,16 @@ func (s *session) serveView(ctx context.Context, v *view, first net.Buffers) {
 	if err == nil {
 		err = v.viewer.Serve(ctx, c)
 	}
-	s.log.Info("RTSP viewer ended", "stream", v.name.Key(), "bytes", c.sent.Load(), "why", s.parting(ctx, err))
-	if ctx.Err() == nil {
+	if ctx.Err() == nil { // else it was halted: to leave, or to go on elsewhere
+		v.failed = err
 		s.end(fact.EndUnpublish)
 	}
 }
 
-// parting returns why a viewer whose context is ctx was served no longer, when that ended with err.
-func (s *session) parting(ctx context.Context, err error) string {
+// parting returns why a viewer is served no longer; err is why that ended by itself, if it did.
+func (s *session) parting(err error) string {
 	switch r := s.reason.Load(); {
-	case ctx.Err() == nil && err != nil:
+	case err != nil:
 		return err.Error()
 	case r != nil:
 		return string(*r)
@@ -378,9 +380,8 @@ func pause(ctx context.Context, d time.Duration) {
 
 // screen is the stream.DirectOutlet of a view. What is shown while it is paused is lost: a live stream goes on meanwhile.
 type screen struct {
-	s    *session
-	v    *view
-	sent atomic.Int64
+	s *session
+	v *view
 }
 
 // Write implements stream.Outlet.
@@ -403,7 +404,7 @@ func (c *screen) Write(ctx context.Context, blocks net.Buffers) (n int64, err er
 		}
 		n, err = c.s.out.Write(ctx, own)
 	}
-	c.sent.Add(n)
+	c.v.sent.Add(n)
 	return n, err
 }
 
@@ -430,7 +431,7 @@ func (c *screen) Try(blocks net.Buffers) (int, stream.Taken, error) {
 		return 0, stream.TookAll, nil
 	}
 	n, taken, err := c.s.out.Try(blocks)
-	c.sent.Add(int64(n))
+	c.v.sent.Add(int64(n))
 	return n, taken, err
 }
 
@@ -530,6 +531,9 @@ func (s *session) endView(asked bool) {
 	}
 	s.view = nil
 	v.halt()
+	if v.begun && v.cast == nil {
+		s.log.Info("RTSP viewer ended", "stream", v.name.Key(), "bytes", v.sent.Load(), "why", s.parting(v.failed))
+	}
 	if v.udp() && !asked {
 		v.bye()
 	}
