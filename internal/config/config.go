@@ -174,8 +174,9 @@ type Record struct {
 
 // RTP is [rtp].
 type RTP struct {
-	AudioMTU int // bytes; 600
-	VideoMTU int // bytes; 1400
+	AudioMTU int  // bytes; 600
+	VideoMTU int  // bytes; 1400
+	STAP     bool // parameter sets of H.264 in aggregation packets; true
 }
 
 // RTMP is [rtmp].

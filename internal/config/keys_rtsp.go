@@ -45,10 +45,10 @@ func rtpKeys() []Key {
 	keys := []Key{
 		intKey("rtp.audioMtuSize", "600", 64, 65535, Start, "MTU of audio packets, bytes", func(c *Config) *int { return &c.RTP.AudioMTU }),
 		intKey("rtp.videoMtuSize", "1400", 64, 65535, Start, "MTU of video packets, bytes", func(c *Config) *int { return &c.RTP.VideoMTU }),
+		boolKey("rtp.h264_stap_a", "1", Start, "parameter sets of H.264 in one packet (STAP-A)", func(c *Config) *bool { return &c.RTP.STAP }),
 	}
 	return append(keys, planned(
 		intKey("rtp.rtpMaxSize", "10", 1, 1<<20, New, "largest packet over TCP, KB", nil),
 		boolKey("rtp.lowLatency", "0", New, "no merging of packets", nil),
-		boolKey("rtp.h264_stap_a", "1", New, "STAP-A for H.264", nil),
 	)...)
 }

@@ -93,7 +93,7 @@ func start(t *testing.T, w *world, cfg Config) (srv *Server, addr string) {
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	hc := stream.DefaultConfig()
 	hc.FlowThreshold, hc.MaxStreamWait = 0, patience
-	hub := stream.New(hc, w, w, Formats(1400, 1400))
+	hub := stream.New(hc, w, w, Formats(Packing{}))
 	files := vod.New(vod.Config{
 		Root: w.files, Tick: 50 * time.Millisecond, Logger: cfg.Logger, Options: stream.Options{EnableAudio: true, EnableRTSP: true, MaxTrack: 2},
 	}, hub)

@@ -20,10 +20,18 @@ const (
 	reportEvery = 5 * time.Second
 )
 
-// Formats returns the wire formats of this package. mtu bounds the RTP packets of video and of audio in bytes.
-func Formats(videoMTU, audioMTU int) []stream.Format {
+// Packing says how RTP packets are written.
+type Packing struct {
+	// VideoMTU and AudioMTU bound packets in bytes (rtp.videoMtuSize, rtp.audioMtuSize). Default 1400.
+	VideoMTU, AudioMTU int
+	// Single writes no aggregation packets of H.264 (rtp.h264_stap_a=0). Default false.
+	Single bool
+}
+
+// Formats returns the wire formats of this package.
+func Formats(how Packing) []stream.Format {
 	return []stream.Format{{Name: FormatName, Schema: FormatName, Carries: rtp.Carries, New: func(p stream.Program) stream.Packager {
-		return newPackager(p, videoMTU, audioMTU)
+		return newPackager(p, how)
 	}}}
 }
 
@@ -34,7 +42,7 @@ type packager struct {
 	wall     time.Time // of PTS 0
 	reported time.Duration
 	begun    bool
-	mtu      [2]int // by media.Kind
+	how      Packing
 }
 
 // lane is one track on the wire.
@@ -43,10 +51,17 @@ type lane struct {
 	enc   *rtp.Encoder // nil: RTP can't carry the codec
 }
 
-func newPackager(p stream.Program, videoMTU, audioMTU int) *packager {
-	k := &packager{mtu: [2]int{videoMTU, audioMTU}}
+func newPackager(p stream.Program, how Packing) *packager {
+	k := &packager{how: how}
 	k.learn(p)
 	return k
+}
+
+func (p *Packing) mtu(k media.Kind) int {
+	if k == media.Video {
+		return p.VideoMTU
+	}
+	return p.AudioMTU
 }
 
 // learn adds encoders for tracks that are new, and renews those whose configuration changed: the stream of packets goes on.
@@ -57,7 +72,7 @@ func (k *packager) learn(p stream.Program) {
 			n := rand.Uint64() //nolint:gosec // see above
 			cfg := rtp.EncoderConfig{
 				PT: rtp.PayloadType(t, firstPT+uint8(i)), SSRC: uint32(n), Seq: uint16(n >> 48),
-				Base: uint32(n >> 16), Channel: uint8(2 * i), MTU: k.mtu[t.Codec.Kind()],
+				Base: uint32(n >> 16), Channel: uint8(2 * i), MTU: k.how.mtu(t.Codec.Kind()), Single: k.how.Single,
 			}
 			enc, err := rtp.NewEncoder(t, cfg)
 			if err != nil {

@@ -332,7 +332,7 @@ func FuzzSession(f *testing.F) {
 		w.allow = func(params string) bool { return params != "no" }
 		hc := stream.DefaultConfig()
 		hc.MaxStreamWait = time.Millisecond
-		hub := stream.New(hc, w, w, Formats(1400, 1400))
+		hub := stream.New(hc, w, w, Formats(Packing{}))
 		srv := New(Config{Logger: slog.New(slog.DiscardHandler), Handshake: 10 * time.Millisecond, PortMin: 40000, PortMax: 40003}, hub, w)
 		srv.Accept(&script{Reader: bytes.NewReader(in)})
 		srv.Wait()

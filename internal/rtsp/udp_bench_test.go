@@ -19,7 +19,7 @@ func BenchmarkDatagrams(b *testing.B) {
 	for name, late := range map[string]bool{"order": false, "late": true} {
 		b.Run(name, func(b *testing.B) {
 			w := newWorld()
-			hub := stream.New(stream.DefaultConfig(), w, w, Formats(1400, 1400))
+			hub := stream.New(stream.DefaultConfig(), w, w, Formats(Packing{}))
 			s := &session{srv: &Server{hub: hub}, cfg: &Config{KeepAlive: time.Minute}, log: slog.New(slog.DiscardHandler)}
 			p := &publication{s: s}
 			track := &media.Track{Codec: media.H264, Config: []byte{1, 66, 0, 30, 255, 225, 0, 4, 0x67, 66, 0, 30, 1, 0, 2, 0x68, 0xce}, Width: 320, Height: 240}

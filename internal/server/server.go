@@ -230,7 +230,7 @@ func (s *Server) openMedia() error {
 		Observer: decisionObserver{s.web.metrics.DecisionObserver(), s.web.attempts, s.tracer}, Endpoint: endpointName,
 		Barrier: barrier{seq: s.seq, ep: s.ep, max: c.Delivery.Barrier},
 	})
-	formats := slices.Concat(rtmp.Formats(c.RTMP.Enhanced), rtsp.Formats(c.RTP.VideoMTU, c.RTP.AudioMTU),
+	formats := slices.Concat(rtmp.Formats(c.RTMP.Enhanced), rtsp.Formats(rtsp.Packing{VideoMTU: c.RTP.VideoMTU, AudioMTU: c.RTP.AudioMTU, Single: !c.RTP.STAP}),
 		httplive.Formats(c.RTMP.Enhanced), s.openHLS(c))
 	s.hub = stream.New(hubConfig(c), facts{s.seq}, gate{s.decide, s.ep}, formats)
 	s.hub.SetRecorders(s.recorders())

@@ -17,11 +17,14 @@ type EncoderConfig struct {
 	Channel uint8  // of the interleaved framing
 	// MTU bounds a packet in bytes, header included. Default 1400 for video and audio.
 	MTU int
+	// Single writes parameter sets of H.264 in packets of their own: not every player reads STAP-A. Default false.
+	Single bool
 }
 
 // Encoder writes the packets of one track. It is used by one goroutine at a time.
 type Encoder struct {
 	w       writer
+	single  bool
 	base    uint32
 	clock   int
 	payload payload
@@ -45,7 +48,7 @@ func NewEncoder(t *media.Track, cfg EncoderConfig) (*Encoder, error) {
 	}
 	e := &Encoder{
 		w:    writer{channel: cfg.Channel, pt: cfg.PT, seq: cfg.Seq, ssrc: cfg.SSRC, mtu: cfg.MTU},
-		base: cfg.Base,
+		base: cfg.Base, single: cfg.Single,
 	}
 	if err := e.Renew(t); err != nil {
 		return nil, err
@@ -58,9 +61,9 @@ func (e *Encoder) Renew(t *media.Track) error {
 	e.clock = ClockRate(t)
 	switch t.Codec {
 	case media.H264:
-		e.payload = newNALPayload(t)
+		e.payload = newNALPayload(t, e.single)
 	case media.H265:
-		e.payload = newNALPayload(t)
+		e.payload = newNALPayload(t, false)
 	case media.AAC:
 		e.payload = aacPayload{}
 	case media.MP3:
@@ -123,12 +126,13 @@ func fromClock(ticks int64, rate int) time.Duration {
 // nalPayload is H.264 (RFC 6184) and H.265 (RFC 7798): one NAL unit per packet, fragments of those that are too long,
 // and one aggregation packet with the parameter sets before every key frame, because players join there.
 type nalPayload struct {
-	codec media.Codec
-	sets  [][]byte
+	codec  media.Codec
+	sets   [][]byte
+	single bool // no aggregation packets
 }
 
-func newNALPayload(t *media.Track) *nalPayload {
-	return &nalPayload{codec: t.Codec, sets: parameterSets(t)}
+func newNALPayload(t *media.Track, single bool) *nalPayload {
+	return &nalPayload{codec: t.Codec, sets: parameterSets(t), single: single}
 }
 
 // parameterSets returns VPS, SPS and PPS of a configuration, in this order.
@@ -162,7 +166,7 @@ func (p *nalPayload) append(dst []byte, w *writer, ts uint32, f *media.Frame) []
 }
 
 // appendSets writes the parameter sets as one aggregation packet, STAP-A (RFC 6184 section 5.7.1) or AP (RFC 7798 section
-// 4.4.2), or as packets of their own when they are too long.
+// 4.4.2), or as packets of their own when they are too long, or are to be.
 func (p *nalPayload) appendSets(dst []byte, w *writer, ts uint32) []byte {
 	head := []byte{24 | 3<<5}
 	if p.codec == media.H265 {
@@ -175,7 +179,7 @@ func (p *nalPayload) appendSets(dst []byte, w *writer, ts uint32) []byte {
 	if len(p.sets) == 0 {
 		return dst
 	}
-	if n > w.room() || len(p.sets) == 1 {
+	if n > w.room() || len(p.sets) == 1 || p.single {
 		for _, s := range p.sets {
 			dst = p.appendUnit(dst, w, ts, s, false)
 		}

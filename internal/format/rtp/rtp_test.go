@@ -425,6 +425,35 @@ func TestReorderer(t *testing.T) {
 	}
 }
 
+// TestSingle: parameter sets go in one packet, or, for players that don't read STAP-A, in one each.
+func TestSingle(t *testing.T) {
+	f := &media.Frame{Track: h264Track(t), Key: true, Data: nalData([]byte{0x65, 1, 2, 3})}
+	for single, want := range map[bool][]byte{false: {24, 5}, true: {7, 8, 5}} {
+		e, err := NewEncoder(f.Track, EncoderConfig{PT: 96, SSRC: 7, Channel: 2, Single: single})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := NewDepacketizer(formatOf(media.H264))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var types []byte
+		var got []Unit
+		seq := uint16(0)
+		for _, p := range split(t, e.Append(nil, f), &seq) {
+			types = append(types, p.Payload[0]&0x1f)
+			us, err := pushReused(d, &p)
+			if err != nil {
+				t.Error(err)
+			}
+			got = append(got, us...)
+		}
+		if !bytes.Equal(types, want) || len(got) != 1 || len(media.FindParameterSets(media.H264, got[0].Data).PPS) != 1 {
+			t.Errorf("single %v: NAL unit types %v, want %v; %d units", single, types, want, len(got))
+		}
+	}
+}
+
 // TestReordererMemory: packets that are late, lost or doubled come out once and in order, with their own payload, although the
 // memory of each is written over when those that came for it have been used.
 func TestReordererMemory(t *testing.T) {

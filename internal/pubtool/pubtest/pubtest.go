@@ -47,7 +47,7 @@ func StartAt(t *testing.T, addr string) *Server {
 	t.Helper()
 	s := &Server{plane: new(plane), done: make(chan error, 2)}
 	s.Hub = stream.New(stream.DefaultConfig(), s.plane, s.plane, slices.Concat(
-		rtmp.Formats(true), rtsp.Formats(1400, 600), httplive.Formats(false)))
+		rtmp.Formats(true), rtsp.Formats(rtsp.Packing{AudioMTU: 600}), httplive.Formats(false)))
 	s.rtmp = rtmp.New(rtmp.Config{Logger: slog.New(slog.DiscardHandler)}, rtmp.HubOf(s.Hub))
 	s.rtsp = rtsp.New(rtsp.Config{Logger: slog.New(slog.DiscardHandler)}, s.Hub, s.plane)
 	s.addr = s.listen(t, addr, s.rtmp.Serve)
