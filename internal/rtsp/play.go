@@ -244,18 +244,13 @@ func (s *session) beginView(v *view) {
 	s.log.Info("RTSP viewer started", "stream", v.name.Key(), "transport", v.over)
 }
 
-const (
-	// openingTime bounds how long an answer to PLAY waits for the first packets of a file. They come at once, unless a track
-	// has nothing at that place.
-	openingTime = 300 * time.Millisecond
-	// openingBytes bounds what is held back meanwhile.
-	openingBytes = 1 << 20
-)
+// openingBytes bounds what is held back while an answer to PLAY waits for the first packets of a file.
+const openingBytes = 1 << 20
 
 // opening takes what the player gets first, and describes the first packet of each track. Of a live stream that is what is there
 // already; a file that was told to go on is waited for.
 func (s *session) opening(file bool) (first net.Buffers, info string, err error) {
-	ctx, cancel := context.WithTimeout(s.ctx, openingTime)
+	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Opening)
 	defer cancel()
 	if !file {
 		cancel()

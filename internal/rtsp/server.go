@@ -57,6 +57,9 @@ type Config struct {
 	KeepAlive time.Duration
 	// WriteTimeout is how long one write to a peer that does not read may take. Default 10 s.
 	WriteTimeout time.Duration
+	// Opening bounds how long an answer to PLAY waits for the first packets of a file. They come at once, unless a track has nothing
+	// at that place. Default 300 ms.
+	Opening time.Duration
 	// MaxConnections limits all connections. Default 20,000.
 	MaxConnections int
 	// MaxPerIP limits the connections of one address. Default 0: no limit of its own.
@@ -90,6 +93,7 @@ func (c Config) withDefaults() Config {
 		{&c.Handshake, 15 * time.Second},
 		{&c.KeepAlive, 15 * time.Second},
 		{&c.WriteTimeout, 10 * time.Second},
+		{&c.Opening, 300 * time.Millisecond},
 	} {
 		if *d.v <= 0 {
 			*d.v = d.d

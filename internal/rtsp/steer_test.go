@@ -39,7 +39,7 @@ func TestFile(t *testing.T) {
 	data, _ := vodtest.Movie(t, "h264_aac_bframes", 20)
 	const name = "2026-01-02-03-04-05-0.mp4"
 	vodtest.Put(t, filepath.Join(w.files, "record/cam", name), data)
-	_, addr := start(t, w, Config{})
+	_, addr := start(t, w, Config{Opening: patience})
 	url := "rtsp://" + addr + "/record/cam/" + name
 	c := dial(t, addr)
 	_, sdp := c.ok("DESCRIBE", url, "Accept: application/sdp")
