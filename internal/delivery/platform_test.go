@@ -294,7 +294,9 @@ func TestPrevAfterChangeThatTakesTime(t *testing.T) {
 		r.mem.SetLatency(func() time.Duration { return time.Second })
 		cfg, index, done := r.cfg, r.seq.Stats().NextIndex, make(chan error)
 		cfg.Streams = nil
-		r.raise("k", 2) // durable just before the change is
+		r.raise("k", 2)
+		time.Sleep(time.Millisecond)
+		r.mem.SetLatency(func() time.Duration { return 2 * time.Second })
 		go func() { done <- r.ep.Configure(cfg, index) }()
 		if err := <-done; err != nil {
 			t.Fatal(err)
