@@ -278,6 +278,11 @@ func (b *builder) endpoints() {
 		b.refuse(b.c.path, 0, "endpoint", strconv.Itoa(len(b.drafts)), fmt.Sprintf("at most %d sections [endpoint.NAME]", MaxEndpoints))
 		return
 	}
+	for _, name := range slices.Sorted(maps.Keys(b.headers)) {
+		if b.drafts[name] == nil {
+			b.warn(b.c.path, b.headers[name], endpointPrefix+name, "an empty section is no endpoint; it needs a url")
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(b.drafts)) {
 		d := b.drafts[name]
 		d.e.URLs = map[event.Type]string{}

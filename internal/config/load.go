@@ -52,6 +52,8 @@ type builder struct {
 	errs Errors
 	// drafts are the endpoints by name.
 	drafts map[string]*endpointDraft
+	// headers are the lines of the file that begin the section of an endpoint, by its name.
+	headers map[string]int
 }
 
 // build lays defaults, doc and environ over each other. The Config is complete even with errors: what was refused
@@ -64,7 +66,7 @@ func (t *table) build(path string, doc *document, environ []string) (*Config, Er
 func (t *table) buildMade(path string, doc *document, m *made, environ []string) (*Config, Errors) {
 	b := &builder{t: t, c: &Config{
 		path: path, values: make(map[string]string, len(t.keys)), sources: make(map[string]source),
-	}}
+	}, headers: map[string]int{}}
 	b.defaults(path == "")
 	b.file(path, doc)
 	b.made(m)
@@ -122,7 +124,11 @@ func (b *builder) file(path string, doc *document) {
 			b.refuse(path, i+1, "", strings.Trim(l.raw, blank), "a section header is [name], alone on its line")
 		case lineNoKey:
 			b.warn(path, i+1, "", "a value without a key has no effect")
-		case lineNone, lineSection:
+		case lineSection:
+			if endpoint, ok := strings.CutPrefix(l.section, endpointPrefix); ok {
+				b.headers[endpoint] = i + 1
+			}
+		case lineNone:
 		}
 	}
 	for i := range doc.lines {

@@ -180,6 +180,8 @@ func TestWarnings(t *testing.T) {
 		{"no key", "=1\n", "f:1: a value without a key has no effect"},
 		{"no url", "[hook]\nenable=1\n", "f:2: hook.enable: hooks are on, but no hook has a URL"},
 		{"off", "[hook]\non_play=http://h\n", "f: hook.enable: hooks have URLs, but hooks are off (hook.enable=0)"},
+		{"endpoint without keys", "[endpoint.a]\n;url=http://h\n[endpoint.b]\nurl=http://h\n", "f:1: endpoint.a: an empty section is no endpoint; it needs a url"},
+		{"endpoint with keys elsewhere", "[endpoint.b]\n[endpoint.b]\nurl=http://h\n", ""},
 		{"template", "[ffmpeg]\ncmd_4k=x\n", ""},
 	}
 	for _, tt := range tests {
