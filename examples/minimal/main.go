@@ -52,7 +52,11 @@ func options(out io.Writer) []receiver.Option {
 }
 
 func run(ctx context.Context) error {
-	kit, err := receiver.New(append(options(os.Stdout), receiver.WithSecrets(os.Getenv("WEBHOOK_SECRET")))...)
+	secret := os.Getenv("WEBHOOK_SECRET")
+	if secret == "" {
+		return errors.New("WEBHOOK_SECRET is not set; it is what hook.secret of the server is")
+	}
+	kit, err := receiver.New(append(options(os.Stdout), receiver.WithSecrets(secret))...)
 	if err != nil {
 		return err
 	}
