@@ -251,7 +251,7 @@ func (e *Endpoint) split(a *attempt, s stretch, why string, rep webhook.Reply, n
 		e.unload(l) // it keeps its place, not its events
 	}
 	switch {
-	case a.t.gone:
+	case a.t.gone, !a.t.used:
 		e.schedule(l)
 	case a.t.down:
 		l.state = laneBlocked

@@ -77,3 +77,44 @@ func TestProbeByLaneThatGaveUp(t *testing.T) {
 		}
 	})
 }
+
+// An attempt at a URL that is down is under way when the configuration names another: its lane goes on there.
+func TestURLChangesWhileDown(t *testing.T) {
+	for name, change := range map[string]func(*delivery.Config){
+		"single": func(c *delivery.Config) { c.URLs = oneURL() }, "batch": batched(5),
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, change, func(r *rig) {
+				old := r.cfg.URLs[event.OnFlowReport]
+				r.recv.set(func(_ body, url string) webhook.Reply {
+					if url == old {
+						return webhook.Reply{Err: errRefused}
+					}
+					return ok()
+				})
+				for _, k := range []string{"a", "b", "c"} {
+					r.raise(k, 2)
+				}
+				time.Sleep(time.Minute)
+				if !r.ep.Stats().Down {
+					t.Fatal("the receiver counts as up")
+				}
+				r.recv.do(func() { r.recv.took = 4 * time.Second })
+				for r.ep.Stats().InFlight == 0 {
+					time.Sleep(10 * time.Millisecond)
+				}
+				for typ := range r.cfg.URLs {
+					r.cfg.URLs[typ] = "http://receiver/other"
+				}
+				if err := r.ep.Configure(r.cfg, 0); err != nil {
+					t.Fatal(err)
+				}
+				r.recv.do(func() { r.recv.took = 0 })
+				r.drained()
+				for _, k := range []string{"a", "b", "c"} {
+					r.want(k, 1, 2)
+				}
+			})
+		})
+	}
+}

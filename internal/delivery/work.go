@@ -354,6 +354,8 @@ func (e *Endpoint) failed(a *attempt, class webhook.Class, why string, retryAfte
 	case it.question != nil:
 		it.question.retryAt = now.Add(e.delayOf(it.question.attempts, retryAfter))
 		e.schedule(l)
+	case !a.t.used: // it goes elsewhere by now, and who waits for this URL waits for ever
+		e.schedule(l)
 	case a.t.down:
 		l.state = laneBlocked
 		a.t.waiting.push(l)
