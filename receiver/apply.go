@@ -105,6 +105,7 @@ func (r *Receiver) update(ctx context.Context, k Key, e *Event, named []event.Ga
 // proceed calls the handlers of an event and returns the mark behind it.
 func (r *Receiver) proceed(ctx context.Context, m Mark, e *Event, named []event.Gap, fetch bool, s *step) (Mark, error) {
 	*s = m.advance(&e.Envelope, named)
+	s.next.heard(m)
 	if unclear := s.unclear(); fetch && unclear.From != 0 {
 		return m, &missingError{unclear}
 	}

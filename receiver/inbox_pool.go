@@ -307,6 +307,7 @@ func (b *inbox) skip(ctx context.Context, k Key, id string, f func(context.Conte
 				return m, false, nil
 			}
 			s = m.advance(&o.event.Envelope, o.named)
+			s.next.heard(m)
 			s.tellMissed()
 			o.event.Late, o.event.NewEpoch = s.act == applyLate, s.reset
 			var err error

@@ -46,6 +46,13 @@ type Mark struct {
 	Unseen []Range
 	// Recent are the ids of the newest events of a stream of plain ZLMediaKit that were handled, at most [MaxRecent], oldest first.
 	Recent []uint64
+	// Heard is when something of the stream came last, in Unix seconds, up to an hour early; 0: not known. [Receiver.Prune] goes by it.
+	Heard int64
+}
+
+// IsZero says that nothing is known.
+func (m Mark) IsZero() bool {
+	return m.Epoch == 0 && m.Seq == 0 && m.Heard == 0 && len(m.Unseen) == 0 && len(m.Recent) == 0
 }
 
 // MaxRecent is the largest number of ids in [Mark.Recent].
@@ -57,7 +64,7 @@ const markVersion = "1"
 var ErrBadMark = errors.New("receiver: bad mark")
 
 // String returns the text that stores keep: the version, the epoch, the seq, the unseen runs, and the recent ids in base 36
-// behind "@", separated by spaces.
+// behind "@", and the time that something was heard behind "t", separated by spaces.
 func (m Mark) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %d %d", markVersion, m.Epoch, m.Seq)
@@ -68,6 +75,10 @@ func (m Mark) String() string {
 		b.WriteString(" @")
 		b.WriteString(strconv.FormatUint(id, 36))
 	}
+	if m.Heard != 0 {
+		b.WriteString(" t")
+		b.WriteString(strconv.FormatInt(m.Heard, 10))
+	}
 	return b.String()
 }
 
@@ -77,7 +88,7 @@ func ParseMark(s string) (Mark, error) {
 		return Mark{}, nil
 	}
 	f := strings.Split(s, " ")
-	if len(f) < 3 || f[0] != markVersion || len(f)-3 > MaxRanges+MaxRecent {
+	if len(f) < 3 || f[0] != markVersion || len(f)-3 > MaxRanges+MaxRecent+1 {
 		return Mark{}, fmt.Errorf("%w: not of version %s, or too long", ErrBadMark, markVersion)
 	}
 	var m Mark
@@ -87,8 +98,16 @@ func ParseMark(s string) (Mark, error) {
 	if err1 != nil || err2 != nil || m.Epoch < 0 || m.Seq > maxSeq {
 		return Mark{}, fmt.Errorf("%w: epoch or seq", ErrBadMark)
 	}
+	f = f[3:]
+	if n := len(f); n > 0 && strings.HasPrefix(f[n-1], "t") {
+		var err error
+		if m.Heard, err = strconv.ParseInt(f[n-1][1:], 10, 64); err != nil || m.Heard <= 0 {
+			return Mark{}, fmt.Errorf("%w: the time", ErrBadMark)
+		}
+		f = f[:n-1]
+	}
 	low := uint64(1)
-	for _, t := range f[3:] {
+	for _, t := range f {
 		if id, ok := strings.CutPrefix(t, "@"); ok {
 			n, err := strconv.ParseUint(id, 36, 64)
 			if err != nil || len(m.Recent) == MaxRecent {

@@ -123,7 +123,7 @@ func New(opts ...Option) (*Receiver, error) {
 		}
 		r.verifier = v
 	}
-	r.tracker.init()
+	r.tracker.init(r.log)
 	r.base, r.cancel = context.WithCancel(context.Background())
 	if r.inboxConfig != nil {
 		b, err := newInbox(r, *r.inboxConfig)
@@ -207,6 +207,10 @@ type Stats struct {
 	// now, Stuck in how many streams the oldest has failed [InboxConfig.Attempts] times.
 	Accepted, Skipped uint64
 	Waiting, Stuck    int
+	// Untracked events, changes and entries of snapshots are of publications for which there was no room: [WithMaxPublications].
+	Untracked uint64
+	// Pruned marks were removed by [Receiver.Prune].
+	Pruned uint64
 	// Of the events that were handled, those of this [Certainty]. Restarts of plain ZLMediaKits were recognised.
 	Inferred, Unknown, Restarts uint64
 }
@@ -214,7 +218,7 @@ type Stats struct {
 type counters struct {
 	handled, late, duplicates, obsolete, replays, gaps, fetched, decisions atomic.Uint64
 
-	failed, panics, unauthorized, malformed, busy, forgotten, impossible, inferred, unknown, restarts, accepted, skipped atomic.Uint64
+	failed, panics, unauthorized, malformed, busy, forgotten, impossible, inferred, unknown, restarts, accepted, skipped, pruned atomic.Uint64
 }
 
 // Stats returns what was counted.
@@ -226,8 +230,11 @@ func (r *Receiver) Stats() Stats {
 		Failed: c.failed.Load(), Panics: c.panics.Load(), Unauthorized: c.unauthorized.Load(), Malformed: c.malformed.Load(),
 		Busy: c.busy.Load(), Forgotten: c.forgotten.Load(), Impossible: c.impossible.Load(),
 		Inferred: c.inferred.Load(), Unknown: c.unknown.Load(), Restarts: c.restarts.Load(),
-		Accepted: c.accepted.Load(), Skipped: c.skipped.Load(),
+		Accepted: c.accepted.Load(), Skipped: c.skipped.Load(), Pruned: c.pruned.Load(),
 	}
+	r.tracker.mu.Lock()
+	s.Untracked = r.tracker.refused
+	r.tracker.mu.Unlock()
 	if b := r.inbox; b != nil {
 		b.mu.Lock()
 		s.Waiting, s.Stuck = b.total, b.stuck

@@ -606,6 +606,9 @@ func FuzzBody(f *testing.F) {
 
 func FuzzParseMark(f *testing.F) {
 	f.Add("1 5 9 1-2 4-6")
+	f.Add("1 5 9 1-2 4-6 @a @zz t1767319445")
+	f.Add("1 0 0 t0")
+	f.Add("1 0 0 t5 @a")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, s string) {
 		m, err := receiver.ParseMark(s)

@@ -59,6 +59,10 @@ func (t *tracker) reconcile(s *Snapshot) []Change {
 			}
 			continue
 		}
+		if p == nil && t.crowded() {
+			t.refuse(s.Source, e.Stream)
+			continue
+		}
 		out = append(out, t.repair(p, e, s))
 	}
 	for stream, seq := range newest {

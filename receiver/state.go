@@ -30,7 +30,7 @@ func (s State) String() string {
 type Verdict uint8
 
 const (
-	// Untracked: the event belongs to no publication.
+	// Untracked: the event belongs to no publication, or to one for which there is no room ([WithMaxPublications]).
 	Untracked Verdict = iota
 	// Expected: there is a transition.
 	Expected

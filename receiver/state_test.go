@@ -268,3 +268,35 @@ func TestAPI(t *testing.T) {
 	}
 	srv.Client().CloseIdleConnections()
 }
+
+// TestPublicationsAreBounded follows as many as there is room for. The others are handled all the same.
+func TestPublicationsAreBounded(t *testing.T) {
+	var verdicts []string
+	r, s, _ := setup(t, receiver.WithMaxPublications(2), receiver.OnAny(func(_ context.Context, e *receiver.Event) error {
+		verdicts = append(verdicts, e.Verdict.String())
+		return nil
+	}))
+	a, b, c := s.Register("live/a", "rtmp"), s.Register("live/b", "rtmp"), s.Register("live/c", "rtmp")
+	accepted(t, s, a, b, c, s.Register("live/c", "rtsp"))
+	if fmt.Sprint(verdicts) != "[expected expected untracked untracked]" || len(r.Live()) != 2 || r.Stats().Untracked != 2 || r.Stats().Handled != 4 {
+		t.Errorf("%v, %v, %+v", verdicts, r.Live(), r.Stats())
+	}
+	if _, ok := r.Publication("test", c.Publication); ok {
+		t.Error("there was no room")
+	}
+	changes, err := r.Reconcile(t.Context(), s) // it knows of three
+	if err != nil || len(changes) != 0 || r.Stats().Untracked != 3 {
+		t.Errorf("%+v, %v, %+v", changes, err, r.Stats())
+	}
+	accepted(t, s, s.Unregister("live/a", "rtmp"), s.End("live/a", "unpublish"), s.Register("live/c", "ts"))
+	p, ok := r.Publication("test", c.Publication)
+	if !ok || fmt.Sprint(p.Schemas) != "[ts]" || p.State != receiver.Live || !p.Uncertain {
+		t.Errorf("%+v", p)
+	}
+	if changes, err = r.Reconcile(t.Context(), s); err != nil || len(changes) != 1 {
+		t.Errorf("%+v, %v", changes, err)
+	}
+	if p, _ = r.Publication("test", c.Publication); fmt.Sprint(p.Schemas) != "[rtmp rtsp ts]" || p.Uncertain {
+		t.Errorf("%+v", p)
+	}
+}

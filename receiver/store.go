@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -28,6 +29,7 @@ type Memory struct {
 type memoryMark struct {
 	mu   sync.Mutex // held through an update
 	mark Mark       // guarded by mu
+	uses int        // guarded by Memory.mu; updates that are in progress or wait
 }
 
 // NewMemory returns an empty store.
@@ -53,7 +55,13 @@ func (s *Memory) Update(ctx context.Context, k Key, f func(context.Context, Mark
 		m = &memoryMark{}
 		s.marks[k] = m
 	}
+	m.uses++
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		m.uses--
+	}()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -120,3 +128,46 @@ func (s *Memory) Remove(ctx context.Context, k Key, _ string) error {
 	})
 	return nil
 }
+
+// Prune implements [Pruner].
+func (s *Memory) Prune(ctx context.Context, old func(digest string, m Mark) bool) (removed int, err error) {
+	s.mu.Lock()
+	keys := slices.Collect(maps.Keys(s.marks))
+	s.mu.Unlock()
+	for _, k := range keys {
+		if err := ctx.Err(); err != nil {
+			return removed, err
+		}
+		if m, ok := s.idle(k); ok && (m.IsZero() || old(k.Digest(), m)) && s.drop(k, m) && !m.IsZero() {
+			removed++
+		}
+	}
+	return removed, nil
+}
+
+// idle returns the mark of a key that is not being updated.
+func (s *Memory) idle(k Key) (Mark, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.marks[k]; m != nil && m.uses == 0 {
+		return m.mark, true // its lock is free
+	}
+	return Mark{}, false
+}
+
+// drop removes a mark that is still m and not being updated.
+func (s *Memory) drop(k Key, m Mark) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.marks[k]
+	if now == nil || now.uses > 0 || now.mark.String() != m.String() {
+		return false
+	}
+	delete(s.marks, k)
+	return true
+}
+
+var (
+	_ InboxStore = (*Memory)(nil)
+	_ Pruner     = (*Memory)(nil)
+)

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -10,6 +11,15 @@ import (
 
 // MaxEnded is the number of publications that have ended and are remembered, the newest.
 const MaxEnded = 1024
+
+// DefaultMaxPublications is the number of publications that have not ended and are remembered.
+const DefaultMaxPublications = 65536
+
+// WithMaxPublications replaces [DefaultMaxPublications]; each takes about a kilobyte, more with recordings. Of one that begins while as
+// many have not ended the state is not kept: its events are handled, with the verdict [Untracked], [Stats.Untracked] counts them, and a
+// log line says so. When there is room again it is followed from the next event on, and Uncertain. Publications whose ends never came take room until
+// [Receiver.Reconcile] ends them.
+func WithMaxPublications(n int) Option { return func(r *Receiver) { r.tracker.limit = max(n, 1) } }
 
 // Change is a change of the state of a publication.
 type Change struct {
@@ -30,7 +40,7 @@ type streamState struct {
 	epoch   int64
 	seq     uint64 // up to here the state holds what the events say, from events or a snapshot
 	current *Publication
-	count   int // publications that are remembered
+	pubs    []*Publication // that are remembered
 }
 
 // tracker keeps the state of publications.
@@ -41,11 +51,21 @@ type tracker struct {
 	ended    []publicationKey // oldest first
 	watchers map[*watcher]bool
 	closed   bool
+	limit    int // of publications that have not ended
+	refused  uint64
+	strange  map[publicationKey]bool // of which something was refused; at most limit
+	full     bool                    // the last that was new was refused
+	log      *slog.Logger
 }
 
 type watcher struct{ ch chan Change }
 
-func (t *tracker) init() {
+func (t *tracker) init(log *slog.Logger) {
+	if t.limit == 0 {
+		t.limit = DefaultMaxPublications
+	}
+	t.log = log
+	t.strange = map[publicationKey]bool{}
 	t.pubs = map[publicationKey]*Publication{}
 	t.streams = map[Key]*streamState{}
 	t.watchers = map[*watcher]bool{}
@@ -58,16 +78,31 @@ func (t *tracker) peek(e *Event, gap bool) Verdict {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p, _ := t.find(e)
+	p, isNew := t.find(e)
 	p.Uncertain = p.Uncertain || gap
 	if t.known(e) {
 		return Known
+	}
+	if isNew && t.crowded() {
+		return Untracked
 	}
 	v := p.follow(e)
 	if st := t.streams[Key{Source: e.Source, Stream: e.Stream}]; v == Expected && t.supersedes(st, &p) && !st.current.Uncertain && !gap {
 		return Impossible
 	}
 	return v
+}
+
+// crowded says that there is no room for another publication. The caller holds mu.
+func (t *tracker) crowded() bool { return len(t.pubs)-len(t.ended) >= t.limit }
+
+// refuse counts what is not followed for want of room. The caller holds mu.
+func (t *tracker) refuse(source, stream string) {
+	t.refused++
+	if !t.full {
+		t.full = true
+		t.log.Warn("too many publications have not ended; the state of those that come is not kept", "source", source, "stream", stream, "max", t.limit)
+	}
 }
 
 // find returns a copy of the publication of e, or a new one. The caller holds mu.
@@ -78,7 +113,8 @@ func (t *tracker) find(e *Event) (p Publication, isNew bool) {
 	return Publication{
 		Source: e.Source, Stream: e.Stream, ID: e.Publication, Epoch: e.Epoch, Since: e.Time, Readers: -1,
 		// The first that is heard of a publication is its on_publish (history) or a register.
-		Uncertain: e.Type != event.OnStreamChanged && e.Type != event.OnPublish,
+		Uncertain: e.Type != event.OnStreamChanged && e.Type != event.OnPublish ||
+			t.strange[publicationKey{e.Source, e.Publication}] || len(t.strange) >= t.limit,
 	}, true
 }
 
@@ -106,6 +142,15 @@ func (t *tracker) apply(e *Event) Verdict {
 	p, isNew := t.find(e)
 	if isNew && e.Late {
 		return Belated // of a publication that is forgotten
+	}
+	if isNew && t.crowded() {
+		t.refuse(e.Source, e.Stream)
+		if k := (publicationKey{e.Source, e.Publication}); e.Type == event.OnPublicationEnded {
+			delete(t.strange, k)
+		} else if len(t.strange) < t.limit {
+			t.strange[k] = true
+		}
+		return Untracked
 	}
 	before := p.State
 	v := p.follow(e)
@@ -144,7 +189,9 @@ func (t *tracker) put(p Publication, isNew bool, st *streamState) {
 	}
 	*old = p
 	if isNew {
-		st.count++
+		st.pubs = append(st.pubs, old)
+		t.full = false
+		delete(t.strange, k)
 	}
 	if p.State == Live || st.current == nil {
 		st.current = old
@@ -169,7 +216,7 @@ func (t *tracker) retire(k publicationKey) {
 	delete(t.pubs, oldest)
 	sk := Key{Source: p.Source, Stream: p.Stream}
 	if st := t.streams[sk]; st != nil {
-		if st.count--; st.count <= 0 {
+		if st.pubs = slices.DeleteFunc(st.pubs, func(o *Publication) bool { return o == p }); len(st.pubs) == 0 {
 			delete(t.streams, sk)
 		} else if st.current == p {
 			st.current = nil
@@ -194,11 +241,12 @@ func synthetic(typ event.Type, p *Publication) Event {
 func (t *tracker) gap(k Key) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if st := t.streams[k]; st == nil || st.current == nil {
+	st := t.streams[k]
+	if st == nil {
 		return
 	}
-	for _, p := range t.pubs {
-		if p.Source == k.Source && p.Stream == k.Stream && p.State != Ended {
+	for _, p := range st.pubs {
+		if p.State != Ended {
 			p.Uncertain = true
 		}
 	}

@@ -430,6 +430,7 @@ func (r *Receiver) runPlain(ctx context.Context, e *Event) error {
 		if known = slices.Contains(m.Recent, id); known {
 			return m, nil
 		}
+		m.heard(m)
 		m.Recent = append(slices.Clone(m.Recent), id)
 		if over := len(m.Recent) - MaxRecent; over > 0 {
 			m.Recent = slices.Delete(m.Recent, 0, over)

@@ -379,6 +379,10 @@ func (z *zlm) show(l *life, cause *Event, synthesised bool) Change {
 	if isNew && l.shown {
 		return c // forgotten, as one of the oldest that have ended
 	}
+	if isNew && t.crowded() {
+		t.refuse(p.Source, p.Stream)
+		return c
+	}
 	l.shown = true
 	t.put(p.clone(), isNew, t.stream(Key{Source: p.Source, Stream: p.Stream}))
 	t.tell(c)

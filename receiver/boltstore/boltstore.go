@@ -92,7 +92,7 @@ func (s *Store) Update(ctx context.Context, k receiver.Key, f func(context.Conte
 		return err
 	}
 	text := next.String()
-	if len(e.list) == 0 && (text == old || old == "" && next.Epoch == 0) {
+	if len(e.list) == 0 && (text == old || old == "" && next.IsZero()) {
 		return nil
 	}
 	err = s.db.Batch(func(tx *bbolt.Tx) error {

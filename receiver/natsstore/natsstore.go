@@ -116,7 +116,7 @@ func (s *Store) Update(ctx context.Context, k receiver.Key, f func(context.Conte
 		return err
 	}
 	text := next.String()
-	if len(e.list) == 0 && (text == l.text || l.text == "" && next.Epoch == 0) {
+	if len(e.list) == 0 && (text == l.text || l.text == "" && next.IsZero()) {
 		return nil
 	}
 	if len(e.list) > MaxPuts {

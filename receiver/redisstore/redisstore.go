@@ -42,6 +42,8 @@ type Store struct {
 	cfg Config
 
 	renew, unlock *redis.Script
+
+	nodes sync.Mutex // guards a list that Prune makes
 }
 
 // New returns a store in db, which stays the caller's to close.
@@ -103,7 +105,7 @@ func (s *Store) Update(ctx context.Context, k receiver.Key, f func(context.Conte
 		return err
 	}
 	text := next.String()
-	if len(e.list) == 0 && (text == old || old == "" && next.Epoch == 0) {
+	if len(e.list) == 0 && (text == old || old == "" && next.IsZero()) {
 		return nil
 	}
 	err = l.commit(ctx, func(tx redis.Pipeliner) {

@@ -40,6 +40,7 @@ const (
 type statements struct {
 	create, insert, lock, update                string
 	createInbox, accept, waiting, first, remove string
+	list, prune                                 string
 }
 
 // waiting is the same for all.
@@ -57,6 +58,8 @@ func (d Dialect) statements() (statements, error) {
 			update:  `UPDATE hookline_marks SET mark = ? WHERE id = ?`,
 			accept:  `INSERT INTO hookline_inbox (id, event, name, data) VALUES (?, ?, ?, ?) ON CONFLICT (id, event) DO NOTHING`,
 			waiting: waiting,
+			list:    `SELECT id, mark FROM hookline_marks WHERE id > ? ORDER BY id LIMIT 500`,
+			prune:   `DELETE FROM hookline_marks WHERE id = ? AND mark = ?`,
 			first:   `SELECT n, event, data FROM hookline_inbox WHERE id = ? ORDER BY n LIMIT 1`,
 			remove:  `DELETE FROM hookline_inbox WHERE n = ?`,
 			createInbox: `CREATE TABLE IF NOT EXISTS hookline_inbox (n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL,
@@ -75,6 +78,8 @@ CREATE INDEX IF NOT EXISTS hookline_inbox_order ON hookline_inbox (id, n)`,
 CREATE INDEX IF NOT EXISTS hookline_inbox_order ON hookline_inbox (id, n)`,
 			accept:  `INSERT INTO hookline_inbox (id, event, name, data) VALUES ($1, $2, $3, $4) ON CONFLICT (id, event) DO NOTHING`,
 			waiting: waiting,
+			list:    `SELECT id, mark FROM hookline_marks WHERE id > $1 ORDER BY id LIMIT 500`,
+			prune:   `DELETE FROM hookline_marks WHERE id = $1 AND mark = $2`,
 			first:   `SELECT n, event, data FROM hookline_inbox WHERE id = $1 ORDER BY n LIMIT 1`,
 			remove:  `DELETE FROM hookline_inbox WHERE n = $1`,
 		}, nil
@@ -91,6 +96,8 @@ CREATE INDEX IF NOT EXISTS hookline_inbox_order ON hookline_inbox (id, n)`,
  data MEDIUMBLOB NOT NULL, UNIQUE (id, event), KEY hookline_inbox_order (id, n))`,
 			accept:  `INSERT INTO hookline_inbox (id, event, name, data) VALUES (?, ?, ?, ?) ON DUPLICATE KEY UPDATE n = n`,
 			waiting: waiting,
+			list:    `SELECT id, mark FROM hookline_marks WHERE id > ? ORDER BY id LIMIT 500`,
+			prune:   `DELETE FROM hookline_marks WHERE id = ? AND mark = ?`,
 			first:   `SELECT n, event, data FROM hookline_inbox WHERE id = ? ORDER BY n LIMIT 1`,
 			remove:  `DELETE FROM hookline_inbox WHERE n = ?`,
 		}, nil
@@ -173,7 +180,14 @@ func (s *Store) Update(ctx context.Context, k receiver.Key, f func(context.Conte
 		return fmt.Errorf("sqlstore: %w", err)
 	}
 	var old string
-	if err := tx.QueryRowContext(ctx, s.st.lock, id).Scan(&old); err != nil {
+	err = tx.QueryRowContext(ctx, s.st.lock, id).Scan(&old)
+	if errors.Is(err, sql.ErrNoRows) { // it was there, and Prune has removed it
+		if _, err := tx.ExecContext(ctx, s.st.insert, id, clean(k.Source), clean(k.Stream), clean(k.Replay)); err != nil {
+			return fmt.Errorf("sqlstore: %w", err)
+		}
+		err = tx.QueryRowContext(ctx, s.st.lock, id).Scan(&old)
+	}
+	if err != nil {
 		return fmt.Errorf("sqlstore: %w", err)
 	}
 	m, err := receiver.ParseMark(old)
@@ -184,7 +198,7 @@ func (s *Store) Update(ctx context.Context, k receiver.Key, f func(context.Conte
 	if err != nil {
 		return err
 	}
-	if text := next.String(); text != old && (old != "" || next.Epoch != 0) {
+	if text := next.String(); text != old && (old != "" || !next.IsZero()) {
 		if _, err := tx.ExecContext(ctx, s.st.update, text, id); err != nil {
 			return fmt.Errorf("sqlstore: %w", err)
 		}

@@ -31,7 +31,7 @@ type test struct {
 	test func(*testing.T, *Harness)
 }
 
-// Run runs the suite, and that of the inbox if the store is a [receiver.InboxStore]. Each call of open returns an empty store.
+// Run runs the suite, and what is for a [receiver.InboxStore] and a [receiver.Pruner] if the store is one. Each call of open returns an empty store.
 func Run(t *testing.T, open func(t *testing.T) *Harness) {
 	t.Helper()
 	tests := []test{
@@ -43,10 +43,15 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"Keys", testKeys},
 		{"Exclusive", testExclusive},
 		{"LargeMark", testLargeMark},
+		{"Parts", testParts},
 		{"Receiver", testReceiver},
 	}
-	if _, ok := open(t).Store.(receiver.InboxStore); ok {
+	s := open(t).Store
+	if _, ok := s.(receiver.InboxStore); ok {
 		tests = append(tests, inboxTests()...)
+	}
+	if _, ok := s.(receiver.Pruner); ok {
+		tests = append(tests, test{"Prune", testPrune}, test{"PruneBusy", testPruneBusy}, test{"PruneReceiver", testPruneReceiver})
 	}
 	for _, c := range tests {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
@@ -248,7 +253,7 @@ func testExclusive(t *testing.T, h *Harness) {
 }
 
 func testLargeMark(t *testing.T, h *Harness) {
-	big := receiver.Mark{Epoch: 1 << 50, Seq: 1 << 60}
+	big := receiver.Mark{Epoch: 1 << 50, Seq: 1 << 60, Heard: 1 << 40}
 	for i := range uint64(receiver.MaxRanges) {
 		big.Unseen = append(big.Unseen, receiver.Range{From: 1<<59 + 10*i, To: 1<<59 + 10*i + 5})
 	}
@@ -261,5 +266,19 @@ func testLargeMark(t *testing.T, h *Harness) {
 	}
 	if got := mark(t, h, key("a")); got.String() != big.String() {
 		t.Errorf("mark %s", got)
+	}
+}
+
+// testParts keeps marks of which only a part is set.
+func testParts(t *testing.T, h *Harness) {
+	for i, m := range []receiver.Mark{{Epoch: 1}, {Recent: []uint64{7}}, {Heard: 3}} {
+		k := key(fmt.Sprint("part", i))
+		err := h.Store.Update(t.Context(), k, func(context.Context, receiver.Mark) (receiver.Mark, error) { return m, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := mark(t, h, k); got.String() != m.String() {
+			t.Errorf("mark %s, want %s", got, m)
+		}
 	}
 }
