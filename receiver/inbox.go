@@ -35,7 +35,7 @@ type InboxConfig struct {
 }
 
 // WithInbox has sequenced events answered when they are kept durably, and handled afterwards; without it they are answered when
-// they are handled. The [Store] must be an [InboxStore]: [Memory], sqlstore and boltstore are. How durable an answer is then is the store's
+// they are handled. The [Store] must be an [InboxStore], all in this module are. How durable an answer is then is the store's
 // affair: [Memory] keeps nothing beyond the process.
 //
 // A request is verified, its events are put into the inbox, and it is answered. Workers handle what is in it: each stream in the

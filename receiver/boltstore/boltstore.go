@@ -19,7 +19,7 @@ import (
 // bucket has the digest of each key, and the text of its mark.
 const bucket = "hookline_marks"
 
-// Store implements [receiver.InboxStore].
+// Store implements [receiver.InboxStore] and [receiver.Pruner].
 type Store struct {
 	db *bbolt.DB
 

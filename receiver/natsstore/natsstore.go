@@ -14,15 +14,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hookline/hookline/receiver"
+	"github.com/hookline/hookline/receiver/internal/lease"
 )
 
 // Config of a [Store].
@@ -38,7 +37,8 @@ type Config struct {
 // ErrLeaseLost says that the stream was given to another process while the handler ran. Nothing was committed.
 var ErrLeaseLost = errors.New("natsstore: the lease of the stream was lost")
 
-// MaxPuts is the largest number of values that one handler may put: the server's limit for a batch, less the mark.
+// MaxPuts is the largest number of values that one handler may put: the server's limit for a batch, less the mark. With an inbox it is one
+// less, for the event that is removed from it.
 const MaxPuts = 999
 
 // ErrTooManyPuts says that a handler has put more values than fit in a batch.
@@ -47,7 +47,7 @@ var ErrTooManyPuts = fmt.Errorf("natsstore: more than %d values", MaxPuts)
 // ownerHeader of an entry names who updates it. The body is the mark's text.
 const ownerHeader = "Hookline-Owner"
 
-// Store implements [receiver.Store].
+// Store implements [receiver.InboxStore] and [receiver.Pruner].
 type Store struct {
 	cfg    Config
 	js     jetstream.JetStream
@@ -83,15 +83,23 @@ func New(ctx context.Context, js jetstream.JetStream, cfg Config) (*Store, error
 type effectsKey struct{}
 
 // effects is what a handler has handed over.
-type effects struct{ list []*nats.Msg }
+type effects struct {
+	list    []*nats.Msg
+	removed []string // subjects of the inbox that have a marker in list
+}
 
-// Put has value written under the key in the store's bucket, with the mark. The key has parts of letters, digits and - _ = /,
-// with dots between them, and does not begin with "mark.". Put panics when ctx is not that of a handler of a sequenced event.
-func Put(ctx context.Context, key string, value []byte) {
+func effectsOf(ctx context.Context) *effects {
 	e, ok := ctx.Value(effectsKey{}).(*effects)
 	if !ok {
 		panic("natsstore: no update in this context")
 	}
+	return e
+}
+
+// Put has value written under the key in the store's bucket, with the mark. The key has parts of letters, digits and - _ = /,
+// with dots between them, and does not begin with "mark." or "inbox.". Put panics when ctx is not that of a handler of a sequenced event.
+func Put(ctx context.Context, key string, value []byte) {
+	e := effectsOf(ctx)
 	e.list = append(e.list, &nats.Msg{Subject: key, Data: value})
 }
 
@@ -125,7 +133,13 @@ func (s *Store) Update(ctx context.Context, k receiver.Key, f func(context.Conte
 	for _, m := range e.list {
 		m.Subject = "$KV." + s.cfg.Bucket + "." + m.Subject
 	}
-	return l.commit(ctx, text, e.list)
+	if err := l.commit(ctx, text, e.list); err != nil {
+		return err
+	}
+	for _, subject := range e.removed {
+		s.sweep(ctx, subject)
+	}
+	return nil
 }
 
 // entry is what the bucket has for a key.
@@ -174,85 +188,57 @@ type held struct {
 	subject, token string
 	text           string
 	gone           bool // our name is not there any more
-	stop           context.CancelFunc
-	renewing       sync.WaitGroup
+	renewal        *lease.Renewal
 	seq            uint64 // of the entry; of renew until it has ended
 	lost           bool   // of renew until it has ended
 }
 
-// lock writes our name into the entry. Who waits looks again after 1 to 50 ms: the other is about to end, as a rule. An
-// entry that does not change for a lease belongs to nobody any more; no clocks are compared.
+// lock writes our name into the entry, and renews it. An entry that does not change for a lease belongs to nobody any more; no clocks are
+// compared.
 func (s *Store) lock(ctx context.Context, subject string) (*held, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	l := &held{s: s, subject: subject, token: rand.Text()}
 	var seen uint64
 	var since time.Time
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	err := lease.Await(ctx, func() (taken, again bool, err error) {
 		e, err := s.read(ctx, subject)
 		if err != nil {
-			return nil, err
+			return false, false, err
 		}
 		if seen != e.seq {
 			seen, since = e.seq, time.Now()
 		}
-		if e.owner == "" || e.owner == l.token || time.Since(since) > s.cfg.Lease {
-			seq, taken, err := s.write(ctx, subject, e.text, l.token, e.seq)
-			if err != nil {
-				return nil, err // should it have been written, the lease ends it
-			}
-			if !taken {
-				l.text, l.seq = e.text, seq
-				break
-			}
-			continue
+		if e.owner != "" && e.owner != l.token && time.Since(since) <= s.cfg.Lease {
+			return false, false, nil
 		}
-		t := time.NewTimer(pause/2 + mathrand.N(pause)) //nolint:gosec // so that those who wait do not ask in step
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return nil, ctx.Err()
+		seq, other, err := s.write(ctx, subject, e.text, l.token, e.seq)
+		if err != nil || other {
+			return false, true, err // should it have been written, the lease ends it
 		}
+		l.text, l.seq = e.text, seq
+		return true, false, nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	// The renewal ends with the update, not with ctx: a handler may go on for a moment after that.
-	live, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l.stop = stop
-	l.renewing.Go(func() { l.renew(live) })
+	l.renewal = lease.Renew(ctx, s.cfg.Lease, l.renew)
 	return l, nil
 }
 
 // renew writes the entry anew, so that others see it change.
-func (l *held) renew(ctx context.Context) {
-	t := time.NewTicker(l.s.cfg.Lease / 3)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-			seq, taken, err := l.s.write(ctx, l.subject, l.text, l.token, l.seq)
-			switch {
-			case taken:
-				l.lost = true // or it is ours, by a write whose answer was lost; what is unsure is not committed
-				return
-			case err == nil:
-				l.seq = seq
-			}
-		case <-ctx.Done():
-			return
-		}
+func (l *held) renew(ctx context.Context) (lost bool) {
+	seq, taken, err := l.s.write(ctx, l.subject, l.text, l.token, l.seq)
+	switch {
+	case taken:
+		l.lost = true // or it is ours, by a write whose answer was lost; what is unsure is not committed
+	case err == nil:
+		l.seq = seq
 	}
-}
-
-// settle ends the renewal.
-func (l *held) settle() {
-	l.stop()
-	l.renewing.Wait()
+	return taken
 }
 
 // commit writes the mark without our name, and what was put.
 func (l *held) commit(ctx context.Context, text string, puts []*nats.Msg) error {
-	l.settle()
+	l.renewal.Settle()
 	if l.lost {
 		return ErrLeaseLost
 	}
@@ -330,7 +316,7 @@ func said(data []byte, last bool, n int) error {
 
 // release takes our name out of the entry if it is still there. When that fails, the lease ends it.
 func (l *held) release() {
-	l.settle()
+	l.renewal.Settle()
 	if l.gone || l.lost {
 		return
 	}

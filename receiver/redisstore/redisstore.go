@@ -15,18 +15,19 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hookline/hookline/receiver"
+	"github.com/hookline/hookline/receiver/internal/lease"
 )
 
 // Config of a [Store].
 type Config struct {
-	// Prefix begins its keys: Prefix + "mark:" + digest has the text of a mark, Prefix + "lock:" + digest says who updates it.
+	// Prefix begins its keys: Prefix + "mark:" + digest has the text of a mark, Prefix + "lock:" + digest says who updates it; the
+	// inbox is in Prefix + "inbox:", with and without a digest, and Prefix + "entries:" + digest.
 	// Default "hookline:".
 	Prefix string
 	// Lease is how long a stream is kept for a process that has died, at most. Default 10 s.
@@ -36,13 +37,14 @@ type Config struct {
 // ErrLeaseLost says that the stream was given to another process while the handler ran. Nothing was committed.
 var ErrLeaseLost = errors.New("redisstore: the lease of the stream was lost")
 
-// Store implements [receiver.Store].
+// Store implements [receiver.InboxStore] and [receiver.Pruner].
 type Store struct {
 	db  redis.UniversalClient
 	cfg Config
 
 	renew, unlock *redis.Script
 
+	inbox inboxScripts
 	nodes sync.Mutex // guards a list that Prune makes
 }
 
@@ -55,7 +57,7 @@ func New(db redis.UniversalClient, cfg Config) *Store {
 		cfg.Lease = 10 * time.Second
 	}
 	return &Store{
-		db: db, cfg: cfg,
+		db: db, cfg: cfg, inbox: newInboxScripts(),
 		renew:  redis.NewScript(`if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("pexpire", KEYS[1], ARGV[2]) end return 0`),
 		unlock: redis.NewScript(`if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("del", KEYS[1]) end return 0`),
 	}
@@ -125,52 +127,28 @@ type held struct {
 	s          *Store
 	key, token string
 	gone       bool // the commit has removed it
-	stop       context.CancelFunc
-	renewing   sync.WaitGroup
+	renewal    *lease.Renewal
 }
 
-// lock takes the lock. Who waits asks again after 1 to 50 ms: the other is about to end, as a rule.
+// lock takes the lock, and renews it. A renewal that fails shows at the commit.
 func (s *Store) lock(ctx context.Context, key string) (*held, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	l := &held{s: s, key: key, token: rand.Text()}
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		ok, err := s.db.SetNX(ctx, key, l.token, s.cfg.Lease).Result()
+	err := lease.Await(ctx, func() (taken, again bool, err error) {
+		taken, err = s.db.SetNX(ctx, key, l.token, s.cfg.Lease).Result()
 		if err != nil {
 			l.release() // it may have been set
-			return nil, fmt.Errorf("redisstore: %w", err)
+			err = fmt.Errorf("redisstore: %w", err)
 		}
-		if ok {
-			break
-		}
-		t := time.NewTimer(pause/2 + mathrand.N(pause)) //nolint:gosec // so that those who wait do not ask in step
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return nil, ctx.Err()
-		}
+		return taken, false, err
+	})
+	if err != nil {
+		return nil, err
 	}
-	// The renewal ends with the update, not with ctx: a handler may go on for a moment after that.
-	live, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l.stop = stop
-	l.renewing.Go(func() { l.renew(live) })
+	l.renewal = lease.Renew(ctx, s.cfg.Lease, func(ctx context.Context) bool {
+		_ = s.renew.Run(ctx, s.db, []string{key}, l.token, s.cfg.Lease.Milliseconds()).Err()
+		return false
+	})
 	return l, nil
-}
-
-// renew keeps the lease. What fails shows at the commit.
-func (l *held) renew(ctx context.Context) {
-	t := time.NewTicker(l.s.cfg.Lease / 3)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-			_ = l.s.renew.Run(ctx, l.s.db, []string{l.key}, l.token, l.s.cfg.Lease.Milliseconds()).Err()
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // commit runs what fill adds in one transaction with the end of the lock.
@@ -199,9 +177,8 @@ func (l *held) commit(ctx context.Context, fill func(redis.Pipeliner)) error {
 
 // release ends the lock if it is not gone yet. When that fails, the lease ends it.
 func (l *held) release() {
-	if l.stop != nil {
-		l.stop()
-		l.renewing.Wait()
+	if l.renewal != nil {
+		l.renewal.Settle()
 	}
 	if l.gone {
 		return

@@ -63,8 +63,7 @@ func (d Dialect) statements() (statements, error) {
 			first:   `SELECT n, event, data FROM hookline_inbox WHERE id = ? ORDER BY n LIMIT 1`,
 			remove:  `DELETE FROM hookline_inbox WHERE n = ?`,
 			createInbox: `CREATE TABLE IF NOT EXISTS hookline_inbox (n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL,
- event TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL, UNIQUE (id, event));
-CREATE INDEX IF NOT EXISTS hookline_inbox_order ON hookline_inbox (id, n)`,
+ event TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL, UNIQUE (id, event), UNIQUE (id, n))`,
 		}, nil
 	case PostgreSQL:
 		return statements{
@@ -74,8 +73,7 @@ CREATE INDEX IF NOT EXISTS hookline_inbox_order ON hookline_inbox (id, n)`,
 			lock:   `SELECT mark FROM hookline_marks WHERE id = $1 FOR UPDATE`,
 			update: `UPDATE hookline_marks SET mark = $1 WHERE id = $2`,
 			createInbox: `CREATE TABLE IF NOT EXISTS hookline_inbox (n BIGSERIAL PRIMARY KEY, id TEXT NOT NULL,
- event TEXT NOT NULL, name TEXT NOT NULL, data BYTEA NOT NULL, UNIQUE (id, event));
-CREATE INDEX IF NOT EXISTS hookline_inbox_order ON hookline_inbox (id, n)`,
+ event TEXT NOT NULL, name TEXT NOT NULL, data BYTEA NOT NULL, UNIQUE (id, event), UNIQUE (id, n))`,
 			accept:  `INSERT INTO hookline_inbox (id, event, name, data) VALUES ($1, $2, $3, $4) ON CONFLICT (id, event) DO NOTHING`,
 			waiting: waiting,
 			list:    `SELECT id, mark FROM hookline_marks WHERE id > $1 ORDER BY id LIMIT 500`,
@@ -111,13 +109,13 @@ func Schema(d Dialect) string {
 	return s.create
 }
 
-// InboxSchema returns what creates the table of the inbox ([receiver.WithInbox]), with its indexes, if it is not there.
+// InboxSchema returns the statement that creates the table of the inbox ([receiver.WithInbox]) if it is not there.
 func InboxSchema(d Dialect) string {
 	s, _ := d.statements()
 	return s.createInbox
 }
 
-// Store implements [receiver.InboxStore].
+// Store implements [receiver.InboxStore] and [receiver.Pruner].
 type Store struct {
 	db *sql.DB
 	st statements
