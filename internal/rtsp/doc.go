@@ -9,7 +9,8 @@
 //     for these gets them as they are, others get copies with their own channels, and over UDP the packets themselves.
 //   - By multicast a stream is sent once for all players on one interface, as long as one of them is there. Each is asked for and
 //     reported as any viewer, with the bytes that were sent while it was there.
-//   - Players over UDP and multicast are told of the end by an RTCP BYE of each track, and then by the end of the connection.
+//   - Players over UDP and multicast are told of the end by an RTCP BYE of each track, and some seconds later by
+//     the end of the connection, unless they leave before.
 //   - A viewer is attached from DESCRIBE on, and starts at a key frame when it PLAYs.
 //   - PLAY with Range or Scale, and PAUSE, steer a source that can be steered, for all who watch it; what is of the new place
 //     follows the answer. To a live stream they mean nothing.

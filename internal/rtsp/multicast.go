@@ -271,6 +271,7 @@ func (c *caster) run(ctx context.Context, viewer *stream.Viewer) {
 		return
 	}
 	c.ways.Load().bye()
+	pause(ctx, farewell)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for s := range c.members {

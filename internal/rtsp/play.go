@@ -338,6 +338,10 @@ func (s *session) serveView(ctx context.Context, v *view, first net.Buffers) {
 	}
 	if ctx.Err() == nil { // else it was halted: to leave, or to go on elsewhere
 		v.failed = err
+		if v.udp() {
+			v.bye()
+			pause(ctx, farewell)
+		}
 		s.end(fact.EndUnpublish)
 	}
 }
@@ -362,6 +366,9 @@ const (
 	reportLead = 20 * time.Millisecond
 	// byeLag is how much later than the last packets the end is told.
 	byeLag = 100 * time.Millisecond
+	// farewell is how long a player that was told has to leave by itself: GStreamer comes back to say so when it finds the
+	// connection closed, and takes the answer for an error. The hub is patient for longer (stream.Config.ViewerLinger).
+	farewell = 3 * time.Second
 )
 
 func pause(ctx context.Context, d time.Duration) {
@@ -488,6 +495,7 @@ func (v *view) bye() {
 			time.Sleep(byeLag)
 		}
 		_, _ = w.control.WriteToUDP(rtp.AppendBye(nil, w.source), w.toReport)
+		w.source = 0
 	}
 }
 
