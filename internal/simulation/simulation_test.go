@@ -159,12 +159,14 @@ func (w *world) heal(keys []string) {
 func (s *site) heal() {
 	s.mu.Lock()
 	s.healthy = true
-	removed := s.ep == nil
+	removed, paused := s.ep == nil, s.cfg.Paused
 	s.mu.Unlock()
 	if removed {
 		s.add(false)
 	}
-	s.set(func(c *delivery.Config) { c.Paused = false })
+	if paused { // and nothing else: a change would set going what is stuck
+		s.set(func(c *delivery.Config) { c.Paused = false })
+	}
 }
 
 // judge returns what is wrong.
