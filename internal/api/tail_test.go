@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +39,33 @@ func (w *world) listen(cfg ServerConfig, h http.Handler) (srv *http.Server, addr
 		<-done
 	})
 	return srv, l.Addr().String()
+}
+
+// recorder knows its write deadline.
+type recorder struct {
+	*httptest.ResponseRecorder
+	set      int
+	deadline time.Time
+}
+
+func (r *recorder) SetWriteDeadline(t time.Time) error {
+	r.set++
+	r.deadline = t
+	return nil
+}
+
+// TestTailDeadline: each write is bounded, and the silence after it is not: in HTTP/2 a deadline that passes ends the stream.
+func TestTailDeadline(t *testing.T) {
+	w := newWorld(t)
+	rec := &recorder{ResponseRecorder: httptest.NewRecorder()}
+	x := &tail{api: w.api, w: rec, rc: http.NewResponseController(rec)}
+	x.buf.WriteString(": hello\n\n")
+	if err := x.flush(); err != nil || rec.Body.String() != ": hello\n\n" || !rec.Flushed {
+		t.Errorf("%q, %v", rec.Body, err)
+	}
+	if rec.set != 2 || !rec.deadline.IsZero() {
+		t.Errorf("set %d times, last to %v", rec.set, rec.deadline)
+	}
 }
 
 // message is one server-sent event.
