@@ -534,6 +534,7 @@ func (s *session) endView(asked bool) {
 	}
 	s.view = nil
 	v.halt()
+	s.ended = v.over == "tcp" && errors.Is(v.failed, stream.ErrEnded)
 	if v.begun && v.cast == nil {
 		s.log.Info("RTSP viewer ended", "stream", v.name.Key(), "bytes", v.sent.Load(), "why", s.parting(v.failed))
 	}

@@ -26,6 +26,9 @@ const (
 	readBuffer = 32 << 10
 	// partingTime is what a session that is ended from outside has for its last write.
 	partingTime = 500 * time.Millisecond
+	// lingerTime is what a player has to take the end of a stream, and lingerTalk how much it may say meanwhile, in bytes.
+	lingerTime = 10 * time.Second
+	lingerTalk = 64 << 10
 	// playerTimeout is how long a player over UDP may give no sign of life.
 	playerTimeout = 60 * time.Second
 )
@@ -61,6 +64,7 @@ type session struct {
 	access access
 	pub    *publication
 	view   *view
+	ended  bool // the stream that was played over this connection is over, and was sent to its end
 
 	out *outlet.Outlet // the writing half of conn
 }
@@ -92,7 +96,7 @@ func (s *session) Stop() { s.end(fact.EndServerStop) }
 
 // Run implements acceptor.Session.
 func (s *session) Run() {
-	defer s.conn.Close()
+	defer s.part()
 	defer s.cancel()
 	if c, ok := s.conn.(interface{ SetNoDelay(bool) error }); ok {
 		_ = c.SetNoDelay(true)
@@ -107,6 +111,19 @@ func (s *session) Run() {
 	s.allow(s.cfg.Handshake)
 	s.r = bufio.NewReaderSize(s, readBuffer)
 	s.finish(s.serve())
+}
+
+// part closes the connection. A player that was sent the end of a stream has a while to take it and to close first: closing with
+// unread reports of his would reset the connection, and what he has not taken yet would be lost.
+func (s *session) part() {
+	defer s.conn.Close()
+	half, ok := s.conn.(interface{ CloseWrite() error })
+	if !ok || !s.ended || s.input.Load() != nil || half.CloseWrite() != nil || s.conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	if s.srv.Context().Err() == nil { // else the deadline that Stop has set may be gone
+		_, _ = io.CopyN(io.Discard, s.conn, lingerTalk)
+	}
 }
 
 // serve reads until something ends it.

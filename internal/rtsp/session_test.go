@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -137,6 +138,47 @@ func (c *client) publish(url string) (send func()) {
 		if _, err := c.conn.Write(enc.Append(nil, &media.Frame{Track: tr, PTS: at, Data: make([]byte, 160)})); err != nil {
 			c.t.Fatal(err)
 		}
+	}
+}
+
+// TestEndIsTaken: a player that speaks on when the stream is over still gets all of it, and then the end.
+func TestEndIsTaken(t *testing.T) {
+	w := newWorld()
+	_, addr := start(t, w, Config{})
+	url := "rtsp://" + addr + "/live/end"
+	p := dial(t, addr)
+	send := p.publish(url)
+	send()
+	c := dial(t, addr)
+	c.ok("DESCRIBE", url)
+	c.ok("SETUP", url+"/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1")
+	c.ok("PLAY", url)
+	const packets = 20
+	for range packets {
+		send()
+	}
+	p.ok("TEARDOWN", url)
+	<-w.Ended
+	for range 200 {
+		if _, err := c.conn.Write([]byte{'$', 1, 0, 4, 0x80, 201, 0, 0}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := 0
+	for {
+		ch, _, err := readFrame(c.r, nil)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ch == 0 {
+			got++
+		}
+	}
+	if got < packets {
+		t.Errorf("%d packets of %d", got, packets)
 	}
 }
 
