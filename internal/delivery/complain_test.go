@@ -2,6 +2,7 @@ package delivery_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -61,7 +62,7 @@ func TestComplaints(t *testing.T) {
 			t.Fatalf("one failure is an accident: %q", got)
 		}
 		for i := range 100 {
-			r.raise("bad"+string(rune('A'+i)), 1)
+			r.raise(fmt.Sprintf("bad%d", i), 1)
 		}
 		r.raise("good", 1)
 		time.Sleep(30 * time.Second)

@@ -108,7 +108,8 @@ type Stats struct {
 }
 
 // NewEndpoint restores the endpoint's place in the journal and starts it. startAt is the hook_index from which a
-// type that is new to the endpoint is owed.
+// type that is new to the endpoint is owed, and from which a filter holds that has changed; an endpoint that is new itself
+// and begins in the past, at Config.From, is owed everything from there on.
 func NewEndpoint(cfg Config, deps Deps, startAt uint64) (*Endpoint, error) {
 	return newEndpoint(cfg, deps, startAt, "")
 }
@@ -133,6 +134,9 @@ func newEndpoint(cfg Config, deps Deps, startAt uint64, replay string) (*Endpoin
 	if err := e.restore(cfg.From); err != nil {
 		e.cancel()
 		return nil, err
+	}
+	if e.sub.Types == nil && cfg.From > 0 {
+		startAt = 0
 	}
 	cfg = cfg.withDefaults()
 	sub := e.subscribe(&cfg, startAt)

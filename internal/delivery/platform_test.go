@@ -314,3 +314,25 @@ func TestPrevAfterChangeThatTakesTime(t *testing.T) {
 		}
 	})
 }
+
+// The filter of an endpoint that once began at the beginning has changed while the server was down: what it left out until
+// then is not owed, and prev never names it.
+func TestPrevAfterChangeOfOneThatBeganInThePast(t *testing.T) {
+	change := func(c *delivery.Config) { c.From, c.Streams = 1, []string{"live/other"} }
+	run(t, change, func(r *rig) {
+		r.raise("k", 2)
+		time.Sleep(time.Second)
+		r.cfg.Streams = nil
+		r.restart()
+		r.raise("k", 2)
+		time.Sleep(time.Second)
+		var prev []uint64
+		for _, b := range r.recv.all() {
+			prev = append(prev, *b.Event.Prev)
+		}
+		r.want("k", 3, 4)
+		if !slices.Equal(prev, []uint64{0, 3}) {
+			t.Errorf("prev of these: %v", prev)
+		}
+	})
+}

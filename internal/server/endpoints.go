@@ -147,9 +147,6 @@ func (e *endpoints) add(cfg delivery.Config, c *config.Config) error {
 	if cfg.From, err = e.start(cfg.Name, c); err != nil {
 		return err
 	}
-	if cfg.From > 0 {
-		index = 0
-	}
 	mark := markOf(&cfg, c)
 	e.s.router.configure(cfg.Name, transportOf(c, cfg.Name))
 	ep, err := delivery.NewEndpoint(cfg, delivery.Deps{

@@ -124,9 +124,6 @@ func (s *site) open() {
 	cfg := s.cfg
 	s.mu.Unlock()
 	index := s.w.seq.Stats().NextIndex
-	if cfg.From > 0 {
-		index = 0
-	}
 	ep, err := delivery.NewEndpoint(cfg, delivery.Deps{
 		Store: s.w.mem, Stamper: s.w.seq, Sender: s, Logger: slog.New(slog.DiscardHandler), Rand: func() float64 { return 0.5 },
 		Clock: s.w.clock,
