@@ -237,9 +237,10 @@ func simulateKills(t *testing.T, seed uint64, durable bool, sum *tally) {
 		if durable {
 			h.durable = receiver.NewMemory()
 		}
+		keys, lives := 2+rng.IntN(2), 2+rng.IntN(3)
 		h.start(t)
 		s.h = h
-		s.drive(2+rng.IntN(2), 2+rng.IntN(3))
+		s.drive(keys, lives)
 		s.wg.Go(func() {
 			for range 1 + s.some(2) {
 				time.Sleep(time.Second + s.some(25*time.Second))
@@ -249,6 +250,7 @@ func simulateKills(t *testing.T, seed uint64, durable bool, sum *tally) {
 			}
 		})
 		time.Sleep(3 * time.Minute)
+		synctest.Wait()
 		h.compare(t, seed, sum)
 		for name, n := range l.seen {
 			if durable && n != 1 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,12 +49,11 @@ func harness(t *testing.T, js jetstream.JetStream, bucket string) *storetest.Har
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 0
+	var n atomic.Int64
 	return &storetest.Harness{
 		Store: store,
 		Effect: func(ctx context.Context, name string) error {
-			n++
-			natsstore.Put(ctx, fmt.Sprintf("effect.%d-%d", n, time.Now().UnixNano()), []byte(name))
+			natsstore.Put(ctx, fmt.Sprintf("effect.%d-%d", n.Add(1), time.Now().UnixNano()), []byte(name))
 			return nil
 		},
 		Effects: func() ([]string, error) { return effects(js, bucket) },

@@ -62,6 +62,7 @@ func TestRenew(t *testing.T) {
 			return true
 		})
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if n != 4 {
 			t.Errorf("a lease that is lost is renewed: %d", n)
 		}
