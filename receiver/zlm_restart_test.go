@@ -232,7 +232,7 @@ func simulateKills(t *testing.T, seed uint64, durable bool, sum *tally) {
 	synctest.Test(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		s := &zserver{t: t, w: weatherOf(seed, rng), rng: rng, t0: time.Now(), live: map[string]*pub{}, strays: map[string]bool{}}
-		l := &ledger{seen: map[string]int{}, of: map[*pub]string{}, wrong: map[receiver.Certainty][]string{}, count: sum.count}
+		l := &ledger{seen: map[string]int{}, of: map[*pub]string{}, by: map[*pub]receiver.Certainty{}, wrong: map[receiver.Certainty][]string{}, count: sum.count}
 		h := &host{s: s, l: l, atOnce: s.w.atOnce}
 		if durable {
 			h.durable = receiver.NewMemory()

@@ -24,8 +24,9 @@ var zlmSeeds = flag.Int("zlmseeds", 150, "runs of TestZLMediaKitSimulation")
 // ledger is what the handlers saw.
 type ledger struct {
 	mu    sync.Mutex
-	seen  map[string]int  // effects, by content
-	of    map[*pub]string // the publication that exact events name
+	seen  map[string]int              // effects, by content
+	of    map[*pub]string             // the publication that exact events name, or the register
+	by    map[*pub]receiver.Certainty // of the event by which of is known
 	wrong map[receiver.Certainty][]string
 	count map[receiver.Certainty]int
 	log   []string
@@ -68,6 +69,7 @@ func (l *ledger) handle(w *zserver) func(context.Context, *receiver.Event) error
 			p.got["+"+f.Schema] = true
 			if l.of[p] == "" {
 				l.of[p] = e.Publication
+				l.by[p] = e.Certainty
 			}
 		case f.Regist != nil:
 			p.got["-"+f.Schema] = true
@@ -77,8 +79,12 @@ func (l *ledger) handle(w *zserver) func(context.Context, *receiver.Event) error
 			p.got["record"] = true
 		}
 		if l.of[p] != "" && l.of[p] != e.Publication {
-			what := fmt.Sprintf("%s %s %s %s of %d (%s) taken for %s", e.Time.Sub(w.t0), e.Type, f.Schema, f.FileName, p.id, l.of[p], e.Publication)
-			l.wrong[e.Certainty] = append(l.wrong[e.Certainty], what)
+			what := fmt.Sprintf("%s %s %s %s of %d (%s, %v) taken for %s", e.Time.Sub(w.t0), e.Type, f.Schema, f.FileName, p.id, l.of[p], l.by[p], e.Publication)
+			c := e.Certainty
+			if c == receiver.Exact && l.by[p] != receiver.Exact { // then it was the register that was taken for another's
+				c, l.of[p], l.by[p] = l.by[p], e.Publication, receiver.Exact
+			}
+			l.wrong[c] = append(l.wrong[c], what)
 		}
 		return nil
 	}
@@ -258,7 +264,7 @@ func simulateZLM(t *testing.T, seed uint64, sum *tally) {
 	synctest.Test(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		s := &zserver{t: t, w: weatherOf(seed, rng), rng: rng, t0: time.Now(), live: map[string]*pub{}, strays: map[string]bool{}}
-		l := &ledger{seen: map[string]int{}, of: map[*pub]string{}, wrong: map[receiver.Certainty][]string{}, count: sum.count}
+		l := &ledger{seen: map[string]int{}, of: map[*pub]string{}, by: map[*pub]receiver.Certainty{}, wrong: map[receiver.Certainty][]string{}, count: sum.count}
 		r, err := receiver.New(
 			quiet(), receiver.WithZLMediaKit(receiver.ZLMediaKit{AnswerAtOnce: s.w.atOnce, LifeParam: "life"}),
 			receiver.OnPublish(func(context.Context, *receiver.Event, *receiver.Publish) (receiver.PublishDecision, error) {

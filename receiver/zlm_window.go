@@ -285,7 +285,10 @@ func (z *zlm) dequeue(h *hook) bool {
 
 // await waits for the turn of a hook; its caller calls leave.
 func (z *zlm) await(ctx context.Context, h *hook) error {
-	t := time.NewTimer(time.Until(h.deadline))
+	z.mu.Lock()
+	deadline := h.deadline
+	z.mu.Unlock()
+	t := time.NewTimer(time.Until(deadline))
 	defer t.Stop()
 	for {
 		select {
