@@ -336,3 +336,44 @@ func TestPrevAfterChangeOfOneThatBeganInThePast(t *testing.T) {
 		}
 	})
 }
+
+// An endpoint was removed and begins anew in the past. Dead letters of before, asked for again, overtake nothing.
+func TestRedriveOvertakesNothing(t *testing.T) {
+	run(t, func(c *delivery.Config) { c.RejectAttempts = 1 }, func(r *rig) {
+		r.recv.set(func(b body, _ string) webhook.Reply {
+			if b.Event.Seq == 3 && b.Event.Type != event.OnEventGap {
+				return status(404)
+			}
+			return ok()
+		})
+		r.raise("k", 4)
+		time.Sleep(time.Second)
+		dead, err := r.ep.DeadLetters()
+		if err != nil || len(dead) != 1 {
+			t.Fatal(dead, err)
+		}
+		r.ep.Close()
+		if err := delivery.Forget(r.mem, "hook"); err != nil {
+			t.Fatal(err)
+		}
+		r.recv.take()
+		r.recv.set(func(body, string) webhook.Reply { return status(500) })
+		r.cfg.From = 1
+		r.restart()
+		time.Sleep(time.Second)
+		if err := r.ep.Redrive(dead[0].Position); err != nil {
+			t.Fatal(err)
+		}
+		r.recv.set(nil)
+		r.drained()
+		r.want("k", 1, 2, 3, 4)
+		if err := r.ep.Redrive(dead[0].Position); err != nil { // now it has passed
+			t.Fatal(err)
+		}
+		r.drained()
+		r.want("k", 1, 2, 3, 4, 3)
+		if dead, err = r.ep.DeadLetters(); err != nil || len(dead) != 0 {
+			t.Error(dead, err)
+		}
+	})
+}

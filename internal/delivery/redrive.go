@@ -52,7 +52,8 @@ func (d *DeadLetter) Event() (*journal.Record, error) {
 }
 
 // Redrive sends a dead letter once more, in the lane of its key and flagged late. It stays a dead letter until it is
-// accepted; after a restart it has to be asked for again.
+// accepted; after a restart it has to be asked for again. An event to which the endpoint has not come yet, since it was removed and
+// added again with its place in the past, is not sent ahead of others: it comes in its turn, and stays a dead letter.
 func (e *Endpoint) Redrive(position uint64) error {
 	_, r, err := ReadDeadLetter(e.deps.Store, e.name, position)
 	if err != nil {
@@ -60,6 +61,10 @@ func (e *Endpoint) Redrive(position uint64) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if !e.passed(r) {
+		e.log.Info("dead letter not redriven: the endpoint comes to its event yet", "stream", r.Key, "event", r.ID)
+		return nil
+	}
 	l := e.lane(r.Key)
 	for _, it := range l.queue {
 		if it.late && it.rec.Position == position {
@@ -74,6 +79,14 @@ func (e *Endpoint) Redrive(position uint64) error {
 	e.dispatchAll()
 	e.log.Info("dead letter redriven", "stream", r.Key, "event", r.ID)
 	return nil
+}
+
+// passed says that the endpoint will not come to the record any more. The lock is held.
+func (e *Endpoint) passed(r *journal.Record) bool {
+	if l := e.lanes[r.Key]; l != nil && l.parked && r.Seq >= l.nextSeq {
+		return false
+	}
+	return e.cursor.isDone(r.Position)
 }
 
 // redriven forgets a dead letter that was accepted late.

@@ -192,6 +192,12 @@ func (s *step) ascending(a, b accepted) {
 // inTurn judges the place of the event in the order of acceptance.
 func (s *step) inTurn(k *key) {
 	e := s.env
+	if s.b.Late && s.c.opt.Reconfigured && e.Seq > k.mark { // of the endpoint before this one
+		s.res.Late = true
+		s.c.report.Late++
+		k.suspect()
+		return
+	}
 	if e.Seq < k.mark {
 		if s.b.Late || k.gaps.covers(e.Seq) {
 			s.res.Late = true
