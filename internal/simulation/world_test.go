@@ -58,6 +58,12 @@ func newPlan(r *rand.Rand) plan {
 	}
 }
 
+// restless makes it a run with crashes and changes without end, in which what seldom meets does: every 16th seed.
+func (p *plan) restless() {
+	p.keys, p.actors, p.crashes, p.operations, p.retention = 4, 3, 3, 11, false
+	p.fail, p.lost, p.outages, p.window = 0.05, 0.2, 2, min(p.window, 32)
+}
+
 // world is one run.
 type world struct {
 	seed uint64
@@ -92,6 +98,9 @@ func newWorld(seed uint64, change func(*plan)) *world {
 	w := &world{
 		seed: seed, plan: newPlan(rnd), rnd: rnd, seen: map[string]map[uint64]bool{}, first: map[string][]uint64{},
 		named: map[string][]event.Gap{},
+	}
+	if seed%16 == 0 {
+		w.plan.restless()
 	}
 	if change != nil {
 		change(&w.plan)
