@@ -150,6 +150,15 @@ func (r *receiver) all() []body {
 	return slices.Clone(r.got)
 }
 
+// prevs returns prev of the accepted events.
+func (r *receiver) prevs() []uint64 {
+	var out []uint64
+	for _, b := range r.all() {
+		out = append(out, *b.Event.Prev)
+	}
+	return out
+}
+
 // take returns and forgets what was accepted.
 func (r *receiver) take() []body {
 	r.mu.Lock()

@@ -304,10 +304,7 @@ func TestPrevAfterChangeThatTakesTime(t *testing.T) {
 		r.mem.SetLatency(nil)
 		r.raise("k", 2)
 		time.Sleep(time.Second)
-		var prev []uint64
-		for _, b := range r.recv.all() {
-			prev = append(prev, *b.Event.Prev)
-		}
+		prev := r.recv.prevs()
 		r.want("k", 5, 6)
 		if !slices.Equal(prev, []uint64{0, 5}) {
 			t.Errorf("prev of these: %v", prev)
@@ -326,10 +323,7 @@ func TestPrevAfterChangeOfOneThatBeganInThePast(t *testing.T) {
 		r.restart()
 		r.raise("k", 2)
 		time.Sleep(time.Second)
-		var prev []uint64
-		for _, b := range r.recv.all() {
-			prev = append(prev, *b.Event.Prev)
-		}
+		prev := r.recv.prevs()
 		r.want("k", 3, 4)
 		if !slices.Equal(prev, []uint64{0, 3}) {
 			t.Errorf("prev of these: %v", prev)
