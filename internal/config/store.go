@@ -291,6 +291,7 @@ func (s *Store) allow(name, value string) *ValueError {
 // save writes doc to the file, unless the file holds something that could not be used: it is the operator's. Holds mu.
 func (s *Store) save() error {
 	if s.path == "" {
+		s.log.Warn("there is no configuration file: what setServerConfig changed is gone with the process; start with -c FILE to keep it")
 		return nil
 	}
 	if now, err := readFile(s.path, MaxFileBytes); err == nil && sha256.Sum256(now) != s.good {

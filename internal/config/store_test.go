@@ -229,6 +229,9 @@ func TestSetWithoutFile(t *testing.T) {
 	if n, err := o.Set(map[string]string{"hook.enable": "1", "hook.on_play": "http://h"}); n != 2 || err != nil {
 		t.Fatalf("%d, %v", n, err)
 	}
+	if !strings.Contains(o.log.String(), "there is no configuration file") {
+		t.Errorf("nobody learns that it is not kept: %s", o.log)
+	}
 	if n, err := o.Set(map[string]string{"hook.retry": "4"}); n != 1 || err != nil {
 		t.Fatalf("%d, %v", n, err)
 	}
