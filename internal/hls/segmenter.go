@@ -193,6 +193,7 @@ func (g *segmenter) key(f *media.Frame) error {
 		if err := g.cut(next); err != nil {
 			return err
 		}
+		g.publish(false)
 	}
 	if g.file != nil {
 		return nil
@@ -274,7 +275,8 @@ func (g *segmenter) open(f *media.Frame) error {
 	return nil
 }
 
-// cut completes the segment. next is the frame behind it, nil when nothing follows on it.
+// cut completes the segment, which is not shown yet: the last one of a stream is shown together with the end, so that nobody
+// who waits gets it alone. next is the frame behind it, nil when nothing follows on it.
 func (g *segmenter) cut(next *media.Frame) error {
 	if g.file == nil {
 		return nil
@@ -313,7 +315,6 @@ func (g *segmenter) cut(next *media.Frame) error {
 	if g.keeps() {
 		g.keepHour()
 	}
-	g.publish(false)
 	return nil
 }
 
