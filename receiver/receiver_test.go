@@ -15,15 +15,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/receiver"
 	"github.com/hookline/hookline/receiver/receivertest"
 	"github.com/hookline/hookline/receiver/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // journal is what a receiver's handlers saw.
 type journal struct {

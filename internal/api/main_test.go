@@ -20,12 +20,13 @@ import (
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/journal"
 	"github.com/hookline/hookline/internal/journal/journaltest"
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/stream"
 )
 
 func TestMain(m *testing.M) {
 	// net/http gives a client half a second to read an answer that ends the connection.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+	leaktest.Main(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
 const testSecret = "lab-secret-0123456789abcdef"

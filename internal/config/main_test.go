@@ -3,7 +3,7 @@ package config
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/hookline/hookline/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }

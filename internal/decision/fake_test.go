@@ -9,16 +9,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/hookline/hookline/event"
 	"github.com/hookline/hookline/internal/attempts"
 	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/stream"
 	"github.com/hookline/hookline/internal/webhook"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // fakeSequence numbers requests; after is the number raised so far for any key.
 type fakeSequence struct {

@@ -9,15 +9,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/hookline/hookline/event"
 	"github.com/hookline/hookline/internal/delivery"
 	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/webhook"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // run runs a test in virtual time with a rig of its own.
 func run(t *testing.T, change func(*delivery.Config), f func(r *rig)) {

@@ -18,17 +18,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/hookline/hookline/event"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/formattest"
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/media"
 	"github.com/hookline/hookline/internal/stream"
 	"github.com/hookline/hookline/internal/stream/streamtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // stage is a hub with HLS, in a bubble of synctest.
 type stage struct {

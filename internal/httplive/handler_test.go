@@ -22,6 +22,7 @@ import (
 
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/format/flv"
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/media"
 	"github.com/hookline/hookline/internal/stream"
 	"github.com/hookline/hookline/internal/stream/streamtest"
@@ -29,7 +30,7 @@ import (
 
 func TestMain(m *testing.M) {
 	// net/http gives a client half a second to read an answer that ends the connection.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+	leaktest.Main(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
 // plane is an event plane that allows everything but params "no".

@@ -13,18 +13,17 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/hookline/hookline/event"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/journal"
 	"github.com/hookline/hookline/internal/journal/journaltest"
 	"github.com/hookline/hookline/internal/journal/pebble"
 	"github.com/hookline/hookline/internal/journaltool"
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/sequencer"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func never(uint64, uint64) {}
 

@@ -9,12 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/stream"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // pair returns both ends of a TCP connection.
 func pair(t *testing.T) (near, far *net.TCPConn) {

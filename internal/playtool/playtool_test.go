@@ -13,16 +13,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/hookline/hookline/internal/format/flv"
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/media"
 	"github.com/hookline/hookline/internal/playtool"
 	"github.com/hookline/hookline/internal/pubtool"
 	"github.com/hookline/hookline/internal/pubtool/pubtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // publish publishes the generated stream at live/cam until stop is called or the test ends.
 func publish(t *testing.T, s *pubtest.Server, bitrate int) (stop func()) {

@@ -16,14 +16,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/pubtool"
 	"github.com/hookline/hookline/internal/pubtool/pubtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func run(t *testing.T, cfg pubtool.Config) pubtool.Result {
 	t.Helper()

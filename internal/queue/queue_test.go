@@ -6,14 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/queue"
 )
 
 func TestMain(m *testing.M) {
 	queue.DiscardClientLogs()
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // nobody is an address on which nothing listens.

@@ -18,12 +18,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/ordercheck"
 )
 
 func TestMain(m *testing.M) {
 	// net/http gives a client half a second to read an answer that ends the connection.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+	leaktest.Main(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
 // buffer is a bytes.Buffer that several goroutines may use.

@@ -12,16 +12,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/hookline/hookline/event"
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/formattest"
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/stream"
 	"github.com/hookline/hookline/internal/stream/streamtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // studio is a recorder behind a real hub.
 type studio struct {

@@ -10,15 +10,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/stream"
 	"github.com/hookline/hookline/internal/stream/streamtest"
 	"github.com/hookline/hookline/internal/vod"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // world is a hub with a gate that the tests steer, and the facts that came of it.
 type world struct {

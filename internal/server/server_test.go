@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/natstest"
 	"github.com/hookline/hookline/internal/ordercheck"
 	"github.com/hookline/hookline/internal/pubtool"
@@ -29,7 +30,7 @@ import (
 
 func TestMain(m *testing.M) {
 	// net/http gives a client half a second to read an answer that ends the connection.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+	leaktest.Main(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
 // sink is a receiver that can be away.

@@ -15,17 +15,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/format/mp4"
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/media"
 	"github.com/hookline/hookline/internal/stream"
 	"github.com/hookline/hookline/internal/stream/streamtest"
 	"github.com/hookline/hookline/internal/vod/vodtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // house is a hub with a Server, and the events and questions that come of it.
 type house struct {

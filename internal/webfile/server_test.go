@@ -18,12 +18,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/hookline/hookline/internal/fact"
+	"github.com/hookline/hookline/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // stage is a server over a tree of files, and its gate.
 type stage struct {

@@ -11,15 +11,15 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/natstest"
 	"github.com/hookline/hookline/receiver"
 	"github.com/hookline/hookline/receiver/natsstore"
 	"github.com/hookline/hookline/receiver/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // effects reads what handlers have put, in the order of the commits.
 func effects(js jetstream.JetStream, bucket string) (list []string, err error) {

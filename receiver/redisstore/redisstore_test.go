@@ -12,15 +12,15 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
-	"go.uber.org/goleak"
 
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/queue/queuetest"
 	"github.com/hookline/hookline/receiver"
 	"github.com/hookline/hookline/receiver/redisstore"
 	"github.com/hookline/hookline/receiver/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // server is a real redis-server that syncs each write.
 type server struct {

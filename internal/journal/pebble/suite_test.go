@@ -7,13 +7,13 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"go.uber.org/goleak"
 
 	"github.com/hookline/hookline/internal/journal"
 	"github.com/hookline/hookline/internal/journal/journaltest"
+	"github.com/hookline/hookline/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // hookFS asks before each operation that changes a file whether it may be done.
 type hookFS struct {

@@ -15,8 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
-	"go.uber.org/goleak"
 
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/queue/kafka"
 	"github.com/hookline/hookline/internal/queue/port"
 	"github.com/hookline/hookline/internal/queue/queuetest"
@@ -26,11 +26,7 @@ const partitions = 3
 
 func TestMain(m *testing.M) {
 	code := queuetest.Main(m, func() {})
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(leaktest.Check(code))
 }
 
 // fake is franz-go's kfake, an imitation of a cluster and not a real one: two brokers with their data in files.

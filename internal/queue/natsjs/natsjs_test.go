@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/queue/natsjs"
 	"github.com/hookline/hookline/internal/queue/port"
 	"github.com/hookline/hookline/internal/queue/queuetest"
@@ -21,11 +21,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := queuetest.Main(m, func() {})
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(leaktest.Check(code))
 }
 
 // embedded is a real nats-server in this process, with its streams in files.

@@ -11,12 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/queue/port"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 var keyCases = []struct{ key, subject string }{
 	{"__defaultVhost__/live/a", "__defaultVhost__.live.a"},

@@ -16,8 +16,8 @@ import (
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-	"go.uber.org/goleak"
 
+	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/queue/port"
 	"github.com/hookline/hookline/internal/queue/queuetest"
 	"github.com/hookline/hookline/internal/queue/rabbitmq"
@@ -28,11 +28,7 @@ var shared process
 
 func TestMain(m *testing.M) {
 	code := queuetest.Main(m, shared.end)
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(leaktest.Check(code))
 }
 
 // process is a rabbitmq-server with an epmd of its own, so that nothing outlives the tests.
