@@ -2,6 +2,7 @@ package mp4
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -406,6 +407,37 @@ func TestNoise(t *testing.T) {
 				b[rnd.IntN(len(b))] = byte(rnd.Uint32())
 			}
 			exercise(b)
+		}
+	}
+}
+
+// TestClaims: tables of a few bytes that describe millions of samples make none that the file does not hold.
+func TestClaims(t *testing.T) {
+	c := formattest.Named(t, "h264_aac_bframes")
+	fragments, x := record(c, 10, 16<<10)
+	patches, _ := x.Finish()
+	tables := apply(apply(fragments, patches[0]), patches[1])
+	put := func(file []byte, box string, from int, values ...uint32) {
+		at := bytes.Index(file, []byte(box))
+		if at < 0 {
+			t.Fatalf("no %s", box)
+		}
+		for i, v := range values {
+			binary.BigEndian.PutUint32(file[at+4+from+4*i:], v)
+		}
+	}
+	put(tables, "stsz", 4, 100, MaxSamples-1) // each of 100 bytes
+	put(tables, "stsc", 12, MaxSamples)       // all in the first chunk
+	fragments = bytes.Clone(fragments)
+	put(fragments, "trex", 16, 100)
+	put(fragments, "trun", 0, 0, MaxSamples-1)
+	for name, file := range map[string][]byte{"tables": tables, "fragments": fragments} {
+		f, err := Open(bytes.NewReader(file), int64(len(file)))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if most := len(file)/100 + len(c.Frames); f.total == 0 || f.total > most {
+			t.Errorf("%s: %d samples of a file of %d bytes", name, f.total, len(file))
 		}
 	}
 }

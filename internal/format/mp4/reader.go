@@ -244,6 +244,9 @@ func (r *Reader) Next() (*media.Frame, error) {
 	}, nil
 }
 
+// beyond says that nothing is at at: a table of a few bytes may describe millions of samples, of a file that ends before them.
+func (f *File) beyond(at int64) bool { return at < 0 || at >= f.size }
+
 // add appends a sample, unless there are too many.
 func (f *File) add(t *track, s sample, size uint32, key bool) error {
 	if size == 0 {

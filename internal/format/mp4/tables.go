@@ -221,6 +221,9 @@ func eachChunk(stbl []byte, visit func(at int64, samples uint32) (bool, error)) 
 func (c *cursor) chunks(stbl []byte) error {
 	return eachChunk(stbl, func(at int64, samples uint32) (bool, error) {
 		for range min(samples, c.left) {
+			if c.f.beyond(at) {
+				return false, nil
+			}
 			size := c.fixed
 			if size == 0 {
 				size = u32(c.sizes)
@@ -233,7 +236,7 @@ func (c *cursor) chunks(stbl []byte) error {
 			c.dts = min(c.dts+int64(c.times.next()), maxTicks)
 			c.left--
 		}
-		return c.left > 0 && at >= 0 && at <= c.f.size, nil
+		return c.left > 0, nil
 	})
 }
 
@@ -258,6 +261,9 @@ func (c *cursor) raw(stbl []byte) error {
 	}
 	return eachChunk(stbl, func(at int64, samples uint32) (bool, error) {
 		for samples = min(samples, c.left); samples > 0; {
+			if c.f.beyond(at) {
+				return false, nil
+			}
 			n := min(samples, frame)
 			if err := c.f.add(c.t, sample{at: at, dts: c.dts}, n*c.fixed, true); err != nil {
 				return false, err
@@ -266,7 +272,7 @@ func (c *cursor) raw(stbl []byte) error {
 			c.dts += int64(n)
 			samples, c.left = samples-n, c.left-n
 		}
-		return c.left > 0 && at >= 0 && at <= c.f.size, nil
+		return c.left > 0, nil
 	})
 }
 
@@ -363,7 +369,7 @@ func (f *File) run(t *track, b []byte, base, data int64, d defaults) (int64, err
 	for i := uint32(0); i < count; i++ {
 		duration, size := take(0x100, d.duration), take(0x200, d.size)
 		fl, cto := take(0x400, d.flags), take(0x800, 0)
-		if short {
+		if short || f.beyond(data) {
 			break
 		}
 		if i == 0 && hasFirst {
