@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// patience is how long a server may take until it is ready, on a machine that is busy.
-const patience = time.Minute
+// patience is how long a server may take until it is ready, and for an answer, on a machine that is busy and syncs each write.
+const patience = 3 * time.Minute
 
 // URL starts a server whose streams are in files that are synced for each write, and returns its address, on loopback. It ends with
 // the test, which fails when there is none.
@@ -38,12 +38,12 @@ func URL(tb testing.TB) string {
 // JetStream starts a server as [URL] does, and connects to it.
 func JetStream(tb testing.TB) jetstream.JetStream {
 	tb.Helper()
-	conn, err := nats.Connect(URL(tb))
+	conn, err := nats.Connect(URL(tb), nats.Timeout(patience))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		tb.Fatal(err)
 	}

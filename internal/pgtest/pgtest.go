@@ -57,7 +57,12 @@ func Start(tb testing.TB) *Server {
 		tb.Fatal(err)
 	}
 	cmd := exec.CommandContext(context.WithoutCancel(tb.Context()), binary(tb, "postgres"), "-D", data, "-p", s.port, //nolint:gosec // a program of the machine
-		"-c", "listen_addresses=127.0.0.1", "-k", dir)
+		"-c", "listen_addresses=127.0.0.1", "-k", dir,
+		// The process of a connection that was closed, or whose client was killed, takes a while to end on a busy machine, and holds its
+		// place until then.
+		"-c", "max_connections=500",
+		// Its worker in template1 is in the way of CREATE DATABASE, which gives up after 5 s.
+		"-c", "autovacuum=off")
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Pdeathsig: syscall.SIGQUIT}
 	if err := cmd.Start(); err != nil {

@@ -43,9 +43,12 @@ func effects(js jetstream.JetStream, bucket string) (list []string, err error) {
 	return list, nil
 }
 
-func harness(t *testing.T, js jetstream.JetStream, bucket string) *storetest.Harness {
+// long is a lease that outlasts any standstill of the test, short one that a test waits for to end.
+const long, short = 2 * time.Minute, time.Second
+
+func harness(t *testing.T, js jetstream.JetStream, bucket string, lease time.Duration) *storetest.Harness {
 	t.Helper()
-	store, err := natsstore.New(t.Context(), js, natsstore.Config{Bucket: bucket, Lease: time.Second})
+	store, err := natsstore.New(t.Context(), js, natsstore.Config{Bucket: bucket, Lease: lease})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +87,7 @@ func harness(t *testing.T, js jetstream.JetStream, bucket string) *storetest.Har
 					t.Fatal(err)
 				}
 			}
-			return harness(t, js, image)
+			return harness(t, js, image, short) // nobody else updates what is in it
 		},
 	}
 }
@@ -94,14 +97,14 @@ func TestStore(t *testing.T) {
 	n := 0
 	storetest.Run(t, func(t *testing.T) *storetest.Harness {
 		n++
-		return harness(t, js, "test"+strconv.Itoa(n))
+		return harness(t, js, "test"+strconv.Itoa(n), long)
 	})
 }
 
 // TestLeaseLost commits nothing, neither mark nor value, when the entry has gone to another.
 func TestLeaseLost(t *testing.T) {
 	js := natstest.JetStream(t)
-	h := harness(t, js, "lease")
+	h := harness(t, js, "lease", short)
 	k := receiver.Key{Source: "s", Stream: "a"}
 	subject := "$KV.lease.mark." + k.Digest()
 	for _, effect := range []bool{false, true} {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +20,9 @@ import (
 	"github.com/hookline/hookline/receiver/redisstore"
 	"github.com/hookline/hookline/receiver/storetest"
 )
+
+// patience is how long a server may take for an answer, and a test may stand still in the middle of an update.
+const patience = 2 * time.Minute
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
@@ -61,7 +65,9 @@ func (s *server) kill() {
 
 func (s *server) client() *redis.Client {
 	return redis.NewClient(&redis.Options{
-		Addr:                     net.JoinHostPort("127.0.0.1", s.port),
+		Addr: net.JoinHostPort("127.0.0.1", s.port),
+		// Each write is synced, which takes a while on a busy machine.
+		DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, PoolTimeout: patience,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 }
@@ -72,20 +78,25 @@ func harness(t *testing.T, s *server, prefix string) *storetest.Harness {
 	c := s.client()
 	t.Cleanup(func() { _ = c.Close() })
 	return &storetest.Harness{
-		Store: redisstore.New(c, redisstore.Config{Prefix: prefix, Lease: 2 * time.Second}),
+		Store: redisstore.New(c, redisstore.Config{Prefix: prefix, Lease: patience}),
 		Effect: func(ctx context.Context, name string) error {
 			redisstore.OnCommit(ctx, func(tx redis.Pipeliner) { tx.RPush(ctx, prefix+"effects", name) })
 			return nil
 		},
 		Effects: func() ([]string, error) { return c.LRange(context.Background(), prefix+"effects", 0, -1).Result() },
-		// The receiver's end: Redis lives on, with the lock of an update that will never commit.
+		// The receiver's end: Redis lives on, with the lock of an update that will never commit, whose lease is over soon.
 		Crash: func(t *testing.T) *storetest.Harness {
 			image := prefix + "image" + strconv.FormatInt(time.Now().UnixNano(), 36) + ":"
 			ctx := context.Background()
 			for _, key := range c.Keys(ctx, prefix+"*").Val() {
-				to := image + key[len(prefix):]
-				if err := c.Copy(ctx, key, to, 0, false).Err(); err != nil {
+				name := key[len(prefix):]
+				if err := c.Copy(ctx, key, image+name, 0, false).Err(); err != nil {
 					t.Fatal(err)
+				}
+				if strings.HasPrefix(name, "lock:") {
+					if err := c.PExpire(ctx, image+name, time.Second).Err(); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
 			return harness(t, s, image)

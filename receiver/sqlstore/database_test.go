@@ -91,7 +91,7 @@ func harness(t *testing.T, d database, crash func(*testing.T) database) *storete
 
 // sqliteFile is a database in a file.
 func sqliteFile(file string) database {
-	return database{"sqlite", "file:" + file + "?_pragma=busy_timeout(60000)&_pragma=journal_mode(wal)", sqlstore.SQLite}
+	return database{"sqlite", "file:" + file + "?_pragma=busy_timeout(600000)&_pragma=journal_mode(wal)", sqlstore.SQLite}
 }
 
 // sqliteImage copies the files: what they hold now is what a killed process leaves; locks go with it.
@@ -249,7 +249,8 @@ func startMariaDB(t *testing.T) *server {
 	tool(t, queuetest.Binary(t, "mariadb-install-db"), "--no-defaults", "--datadir="+data, "--user="+me.Username,
 		"--auth-root-authentication-method=normal", "--skip-test-db")
 	s.run(t, queuetest.Binary(t, "mariadbd", "/usr/sbin/mariadbd"), "--no-defaults", "--datadir="+data, "--user="+me.Username,
-		"--bind-address=127.0.0.1", "--port="+port, "--socket="+filepath.Join(s.dir, "s"), "--pid-file="+filepath.Join(s.dir, "pid"))
+		"--bind-address=127.0.0.1", "--port="+port, "--socket="+filepath.Join(s.dir, "s"), "--pid-file="+filepath.Join(s.dir, "pid"),
+		"--max-connections=500", "--innodb-lock-wait-timeout=600") // a busy machine takes its time
 	return s
 }
 

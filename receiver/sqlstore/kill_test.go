@@ -219,7 +219,7 @@ func testKill(t *testing.T, d database, inbox bool) {
 	defer func() { p.kill() }()
 	s := receivertest.New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.ServeHTTP(w, r) }))
 	kills := 0
-	patience := time.Now().Add(3 * time.Minute)
+	patience := time.Now().Add(10 * time.Minute)
 	again := func() {
 		if time.Now().After(patience) {
 			t.Fatal("an event is never accepted")

@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // inboxTests are for a store that is a [receiver.InboxStore].
 func inboxTests() []test {

@@ -15,7 +15,7 @@ import (
 func testReceiver(t *testing.T, h *Harness) {
 	calls := 0
 	r, err := receiver.New(
-		receiver.WithStore(h.Store), receiver.WithLogger(slog.New(slog.DiscardHandler)),
+		receiver.WithStore(h.Store), receiver.WithLogger(slog.New(slog.DiscardHandler)), receiver.WithTimeout(patience),
 		receiver.OnAny(func(ctx context.Context, e *receiver.Event) error {
 			if err := h.Effect(ctx, fmt.Sprintf("%s-%d", e.Stream, e.Seq)); err != nil {
 				return err

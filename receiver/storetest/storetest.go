@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/hookline/hookline/receiver"
 )
@@ -227,7 +226,7 @@ func testKeys(t *testing.T, h *Harness) {
 // testExclusive increments from many goroutines: no update is lost.
 func testExclusive(t *testing.T, h *Harness) {
 	const workers, rounds = 4, 10
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var wg sync.WaitGroup
 	for w := range workers {

@@ -1,16 +1,15 @@
 package queuetest
 
 import (
-	"context"
-	"net"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 )
 
 // starting is how long a server may take on a machine that has other things to do.
-const starting = 90 * time.Second
+const starting = 5 * time.Minute
 
 // dirVariable names the directory that a package's tests share.
 const dirVariable = "HOOKLINE_QUEUETEST_DIR"
@@ -57,15 +56,27 @@ func Binary(tb testing.TB, name string, places ...string) string {
 	return path
 }
 
-// FreePort returns a TCP port of the loopback that nobody listens on.
+// FreePort returns a TCP port of the loopback that nobody listens on. It stays reserved as long as the tests' program runs: a socket is bound
+// to it that never listens, so that the system gives it to nobody else, neither to who asks for any port nor to who connects, while
+// connections to it are refused. A server that sets SO_REUSEADDR, as all of the tests' servers do, can listen on it all the same,
+// and again after a restart.
 func FreePort(tb testing.TB) int {
 	tb.Helper()
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
+		tb.Fatal(err)
+	}
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		tb.Fatal(err)
+	}
+	at, err := syscall.Getsockname(fd)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return at.(*syscall.SockaddrInet4).Port
 }
 
 // Await asks until ready says yes.
