@@ -15,7 +15,7 @@ import (
 const (
 	attemptTimeout = time.Second
 	pause          = 5 * time.Millisecond
-	patience       = 20 * time.Second // for anything that must happen at all
+	patience       = 5 * time.Minute // for anything that must happen at all, the restart of a server among it
 )
 
 // Lanes publishes as the delivery lanes do: one message per key at a time, repeated until it is accepted.
