@@ -6,7 +6,7 @@ TOOLS        := $(CURDIR)/.tools
 VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # The version is stamped by hand: VCS stamping by the go command fails in checkouts that belong to another user.
 LDFLAGS      := -s -w -X main.version=$(VERSION)
-TEST_TIMEOUT ?= 10m
+TEST_TIMEOUT ?= 30m
 # Per fuzz target, and for all of them together (seconds).
 FUZZTIME     ?= 10
 FUZZTOTAL    ?= 600
