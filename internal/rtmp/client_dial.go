@@ -130,6 +130,11 @@ func (d Dialer) connect(ctx context.Context, target address) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rtmp: %w", err)
 	}
+	return d.over(ctx, conn, target)
+}
+
+// over makes a client of a connection, which it owns.
+func (d Dialer) over(ctx context.Context, conn net.Conn, target address) (*Client, error) {
 	c := &Client{
 		conn: conn, target: target, enhanced: !d.LegacyHEVC, timeout: d.WriteTimeout, onMove: d.OnReconnect,
 		input: &countingReader{r: conn}, streamID: mediaStreamID,

@@ -14,6 +14,7 @@ import (
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/media"
 	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/stream/streamtest"
 )
 
 // fakeHub relays what is published to whoever plays, from the first frame on.
@@ -259,7 +260,13 @@ func (v *fakeViewer) Close() {}
 func startServer(t *testing.T, hub Hub, cfg Config) (srv *Server, addr string) {
 	t.Helper()
 	cfg.Logger = slog.New(slog.DiscardHandler)
+	for _, d := range []*time.Duration{&cfg.Handshake, &cfg.KeepAlive, &cfg.WriteTimeout} {
+		if *d == 0 {
+			*d = streamtest.Patience // nobody is slow here, but for those whose test says so
+		}
+	}
 	srv = New(cfg, hub)
+	srv.parting, srv.linger = streamtest.Patience, streamtest.Patience
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -278,7 +285,7 @@ func startServer(t *testing.T, hub Hub, cfg Config) (srv *Server, addr string) {
 // dial connects a client that is closed with the test.
 func dial(t *testing.T, addr, path string) *Client {
 	t.Helper()
-	c, err := Dial(t.Context(), "rtmp://"+addr+"/"+path)
+	c, err := Dialer{WriteTimeout: streamtest.Patience}.Dial(t.Context(), "rtmp://"+addr+"/"+path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,14 +17,24 @@ import (
 	"github.com/hookline/hookline/internal/stream/streamtest"
 )
 
-// factLog also hands out what registers.
+// factLog also hands out what registers, and an element for each player that waits for a stream.
 type factLog struct {
 	*streamtest.Plane
-	began chan *fact.Registered
+	began   chan *fact.Registered
+	waiting chan struct{}
 }
 
 func newFactLog() *factLog {
-	return &factLog{Plane: streamtest.New(stream.Options{EnableAudio: true, EnableRTMP: true, MaxTrack: 2}), began: make(chan *fact.Registered, 100)}
+	return &factLog{
+		Plane: streamtest.New(stream.Options{EnableAudio: true, EnableRTMP: true, MaxTrack: 2}),
+		began: make(chan *fact.Registered, 100), waiting: make(chan struct{}, 100),
+	}
+}
+
+// NotFound implements stream.Gate.
+func (l *factLog) NotFound(ctx context.Context, q stream.PlayQuestion) (bool, fact.Outcome) {
+	l.waiting <- struct{}{}
+	return l.Plane.NotFound(ctx, q)
 }
 
 // Raise implements stream.Facts.
@@ -38,7 +48,7 @@ func (l *factLog) Raise(f fact.Fact) {
 func startRealHub(t *testing.T) (facts *factLog, addr string) {
 	t.Helper()
 	facts = newFactLog()
-	hub := stream.New(stream.DefaultConfig(), facts, facts, Formats(true))
+	hub := stream.New(streamtest.Patient(), facts, facts, Formats(true))
 	t.Cleanup(func() {
 		if err := hub.Stop(context.Background()); err != nil {
 			t.Error(err)
@@ -104,7 +114,7 @@ func TestRealHub(t *testing.T) {
 
 // TestRealHubFFmpeg: a real encoder and a real player through server and hub.
 func TestRealHubFFmpeg(t *testing.T) {
-	_, addr := startRealHub(t)
+	facts, addr := startRealHub(t)
 	file := filepath.Join(t.TempDir(), "in.flv")
 	out, err := run(t, "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=25", "-f", "lavfi", "-i", "sine",
 		"-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "25", "-c:a", "aac", "-t", "3", file)
@@ -114,6 +124,11 @@ func TestRealHubFFmpeg(t *testing.T) {
 	url := "rtmp://" + addr + "/live/a"
 	got := make(chan []string, 1)
 	go func() { got <- packets(t, url) }()
+	select { // a player that comes later would begin later
+	case <-facts.waiting:
+	case <-got:
+		t.Fatal("the player has not waited")
+	}
 	if out, err := run(t, "ffmpeg", "-v", "error", "-re", "-i", file, "-c", "copy", "-f", "flv", url); err != nil {
 		t.Errorf("ffmpeg: %v\n%s", err, out)
 	}

@@ -70,11 +70,13 @@ type Server struct {
 	handshake atomic.Int64 // ns
 	keepAlive atomic.Int64 // ns
 	stopping  atomic.Bool
+	// parting and linger are partingTime and lingerTime, but for tests.
+	parting, linger time.Duration
 }
 
 // New returns a server that publishes to and plays from hub.
 func New(cfg Config, hub Hub) *Server {
-	s := &Server{cfg: cfg.withDefaults(), hub: hub}
+	s := &Server{cfg: cfg.withDefaults(), hub: hub, parting: partingTime, linger: lingerTime}
 	s.Server = acceptor.New(acceptor.Config{
 		Protocol: "RTMP", Closed: ErrServerClosed, Logger: s.cfg.Logger,
 		Limits: func() (all, perIP int) { return s.cfg.MaxConnections, s.cfg.MaxPerIP },

@@ -189,7 +189,7 @@ func (s *session) finish(err error) {
 		_ = s.send(func(dst []byte) []byte { return appendStatus(dst, levelError, codePublishIdle, "No media came.") })
 	}
 	if !errors.Is(err, errLeaving) {
-		_ = s.conn.SetWriteDeadline(time.Now().Add(partingTime)) // a write in progress has nobody to go to
+		_ = s.conn.SetWriteDeadline(time.Now().Add(s.srv.parting)) // a write in progress has nobody to go to
 	}
 	s.endView()
 	s.endPublication(reason)
@@ -239,7 +239,7 @@ func (s *session) end(reason fact.EndReason) {
 	s.closing.Store(true)
 	s.cancel()
 	_ = s.conn.SetReadDeadline(time.Unix(1, 0))
-	_ = s.conn.SetWriteDeadline(time.Now().Add(partingTime))
+	_ = s.conn.SetWriteDeadline(time.Now().Add(s.srv.parting))
 }
 
 // hangUp lets the peer read what was written and waits a little for it to close. It may be called by any goroutine of
@@ -247,7 +247,7 @@ func (s *session) end(reason fact.EndReason) {
 func (s *session) hangUp() {
 	s.leaving.Store(true)
 	s.closeWrite()
-	s.allow(lingerTime)
+	s.allow(s.srv.linger)
 }
 
 func (s *session) closeWrite() {
@@ -322,7 +322,7 @@ func (s *session) touch() {
 func (s *session) setDeadline(t time.Time) error {
 	err := s.conn.SetWriteDeadline(t)
 	if s.closing.Load() {
-		err = s.conn.SetWriteDeadline(time.Now().Add(partingTime))
+		err = s.conn.SetWriteDeadline(time.Now().Add(s.srv.parting))
 	}
 	return err
 }

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hookline/hookline/internal/fact"
@@ -402,22 +404,50 @@ func TestViewerIsKicked(t *testing.T) {
 	}
 }
 
-// TestSlowViewer: a viewer that does not read is closed by the write time-out.
+// TestSlowViewer: a viewer that does not read is closed by the write time-out, and disturbs nobody. In virtual time, since a time-out
+// that is short enough to wait for would hit whoever does not get the processor for so long.
 func TestSlowViewer(t *testing.T) {
-	hub := newFakeHub()
-	reg := newFakeRegistry()
-	_, addr := startServer(t, hub, Config{WriteTimeout: 50 * time.Millisecond, Registry: reg})
-	pub := publisher(t, addr, "live/a")
-	c := player(t, addr, "live/a")
-	video, _ := tracks()
-	for i := range 40 {
-		if err := pub.WriteFrame(picture(video, time.Duration(i)*time.Millisecond, true, 1<<20)); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		hub, reg := newFakeHub(), newFakeRegistry()
+		const timeout = 8 * time.Second
+		srv := New(Config{Logger: slog.New(slog.DiscardHandler), WriteTimeout: timeout, Registry: reg}, hub)
+		connect := func() *Client {
+			near, far := net.Pipe()
+			srv.Accept(far)
+			c, err := Dialer{}.over(t.Context(), near, newAddress("rtmp", "host", "live", "a"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
 		}
-	}
-	hub.stream("__defaultVhost__/live/a").waitFrames(t, 40)
-	reg.waitSessions(t, 1) // the publisher stays
-	c.Close()
+		ask := func(c *Client, name, answer string, values ...any) { // one at a time: a pipe holds nothing
+			t.Helper()
+			if err := errors.Join(c.sendStreamCommand(1, name, append([]any{nil}, values...)...), c.await(answer)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pub, c := connect(), connect()
+		ask(pub, "publish", codePublishStart, "a", "live")
+		ask(c, "play", codePlayStart, "a")
+		begun := time.Now()
+		video, _ := tracks()
+		for i := range 40 {
+			if err := pub.WriteFrame(picture(video, time.Duration(i)*time.Millisecond, true, 1<<20)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hub.stream("__defaultVhost__/live/a").waitFrames(t, 40)
+		if d := time.Since(begun); d != 0 {
+			t.Errorf("the publisher waited %v for the viewer", d)
+		}
+		reg.waitSessions(t, 1) // the publisher stays
+		if d := time.Since(begun); d < timeout*3/4 || d > timeout {
+			t.Errorf("the viewer was closed after %v", d)
+		}
+		if err := errors.Join(c.Close(), pub.Close(), srv.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestCommands(t *testing.T) {
