@@ -50,7 +50,7 @@ const observeSecret = "observe-0123456789abcdef"
 // startServer starts a server with keys in the environment's form, and stops it at the end.
 func startServer(t *testing.T, env ...string) *server.Server {
 	t.Helper()
-	env = append(env, "HOOKLINE_HTTP_PORT=65535", "HOOKLINE_RTMP_PORT=65535", "HOOKLINE_RTMP_SSLPORT=0", "HOOKLINE_RTSP_PORT=65535",
+	env = append(env, "HOOKLINE_HTTP_PORT=65535", "HOOKLINE_RTMP_PORT=65535", "HOOKLINE_RTMP_HANDSHAKESECOND=600", "HOOKLINE_RTMP_KEEPALIVESECOND=600", "HOOKLINE_RTMP_SSLPORT=0", "HOOKLINE_RTSP_PORT=65535",
 		"HOOKLINE_HTTP_SSLPORT=0", "HOOKLINE_SERVER_STATE_DIR="+t.TempDir(), "HOOKLINE_JOURNAL_FSYNC=0",
 		"HOOKLINE_JOURNAL_MIN_FREE_MB=1", "HOOKLINE_API_SECRET="+observeSecret)
 	s, err := server.Start(t.Context(), server.Options{Environ: env, Logger: slog.New(slog.DiscardHandler)})
@@ -58,7 +58,7 @@ func startServer(t *testing.T, env ...string) *server.Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := s.Stop(ctx); err != nil {
 			t.Error(err)
@@ -91,7 +91,7 @@ func ask(t *testing.T, s *server.Server, path string) string {
 func publishOnce(t *testing.T, s *server.Server, app string) {
 	t.Helper()
 	_, err := pubtool.Run(t.Context(), pubtool.Config{
-		URL: "rtmp://" + s.RTMPAddr() + "/" + app + "/s", Streams: 1, Churn: true, Count: 1, Life: 100 * time.Millisecond, Quiet: true,
+		URL: "rtmp://" + s.RTMPAddr() + "/" + app + "/s", Streams: 1, Churn: true, Count: 1, Life: 100 * time.Millisecond, Quiet: true, Timeout: patience,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -154,11 +154,10 @@ func TestTimelineOfAPublication(t *testing.T) {
 		return nil
 	}
 	var err error
-	for range 500 {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if err = complete(); err == nil {
 			break
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	if err != nil {
 		t.Fatal(err, text)

@@ -23,7 +23,7 @@ const operationsSecret = "operations-secret-0123456789"
 func inDir(t *testing.T, dir, more string) (s *server.Server, stop func()) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "config.ini")
-	text := "[general]\nlisten_ip=127.0.0.1\nmediaServerId=test\n[protocol]\nenable_hls=0\n[rtmp]\nport=65535\n[rtsp]\nport=65535\n[http]\nport=65535\n[server]\nstate_dir=" +
+	text := "[general]\nlisten_ip=127.0.0.1\nmediaServerId=test\n[protocol]\nenable_hls=0\n[rtmp]\nport=65535\nhandshakeSecond=600\nkeepAliveSecond=600\n[rtsp]\nport=65535\n[http]\nport=65535\n[server]\nstate_dir=" +
 		dir + "\n[api]\nsecret=" + operationsSecret + "\n" + more
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func inDir(t *testing.T, dir, more string) (s *server.Server, stop func()) {
 			return
 		}
 		stopped = true
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := s.Stop(ctx); err != nil {
 			t.Error(err)
@@ -78,13 +78,12 @@ func call(t *testing.T, s *server.Server, method, path, body string) (status int
 // until waits for a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 3000 {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if ok() {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("%s: still not after 30 s", what)
+	t.Fatalf("%s: still not", what)
 }
 
 func streams(m map[string]any) []map[string]any {
@@ -106,7 +105,7 @@ func TestBackupAndRestore(t *testing.T) {
 	go func() {
 		defer close(published)
 		_, _ = pubtool.Run(ctx, pubtool.Config{
-			URL: "rtmp://" + s.RTMPAddr() + "/live/s", Streams: 3, Quiet: true, Realtime: true,
+			URL: "rtmp://" + s.RTMPAddr() + "/live/s", Streams: 3, Quiet: true, Realtime: true, Timeout: patience,
 		})
 	}()
 	var snap map[string]any

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,10 +34,31 @@ func TestMain(m *testing.M) {
 	leaktest.Main(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
+// patience is what everything may take that has to come, on a machine where everything is slow.
+const patience = 10 * time.Minute
+
+// door is a listener that hangs up on everybody while it is shut. Its port stays taken: nobody else can get it meanwhile.
+type door struct {
+	net.Listener
+	shut atomic.Bool
+}
+
+// Accept implements net.Listener.
+func (d *door) Accept() (net.Conn, error) {
+	for {
+		c, err := d.Listener.Accept()
+		if err != nil || !d.shut.Load() {
+			return c, err
+		}
+		_ = c.Close()
+	}
+}
+
 // sink is a receiver that can be away.
 type sink struct {
 	addr   string
 	status int
+	door   *door
 	read   func(h http.Header, body []byte) error
 
 	mu  sync.Mutex
@@ -47,19 +69,13 @@ type sink struct {
 
 func newSink(t *testing.T, status int, read func(h http.Header, body []byte) error) *sink {
 	t.Helper()
-	s := &sink{status: status, read: read, addr: "127.0.0.1:0"}
-	s.up(t)
-	return s
-}
-
-func (s *sink) up(t *testing.T) {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", s.addr)
+	s := &sink{status: status, read: read}
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.addr = l.Addr().String()
-	s.srv = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.door, s.addr = &door{Listener: l}, l.Addr().String()
+	s.srv = &http.Server{ReadHeaderTimeout: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 		s.mu.Lock()
 		if err = errors.Join(err, s.read(r.Header, body)); err != nil && s.err == nil {
@@ -72,7 +88,8 @@ func (s *sink) up(t *testing.T) {
 			_, _ = io.WriteString(w, `{"code":0}`)
 		}
 	})}
-	go func() { _ = s.srv.Serve(l) }()
+	go func() { _ = s.srv.Serve(s.door) }()
+	return s
 }
 
 func (s *sink) down(t *testing.T) {
@@ -113,7 +130,7 @@ func (c *chain) add(e event.Envelope) error {
 // queued reads everything that is in the queue.
 func queued(t *testing.T, url string, check *ordercheck.Checker) {
 	t.Helper()
-	nc, err := nats.Connect(url)
+	nc, err := nats.Connect(url, nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,27 +139,24 @@ func queued(t *testing.T, url string, check *ordercheck.Checker) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	consumer, err := js.OrderedConsumer(t.Context(), "EVENTS", jetstream.OrderedConsumerConfig{})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stream, err := js.Stream(ctx, "EVENTS")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for {
-		batch, err := consumer.FetchNoWait(500)
+	// One by one: a fetch that waits for nothing ends early when the queue is slow.
+	state := stream.CachedInfo().State
+	for seq := state.FirstSeq; seq <= state.LastSeq; seq++ {
+		m, err := stream.GetMsg(ctx, seq)
 		if err != nil {
 			t.Fatal(err)
 		}
-		n := 0
-		for m := range batch.Messages() {
-			n++
-			b, err := ordercheck.Parse(m.Data())
-			if err != nil {
-				t.Fatal(err)
-			}
-			check.Add(ordercheck.Delivery{Body: b})
+		b, err := ordercheck.Parse(m.Data)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if n == 0 {
-			return
-		}
+		check.Add(ordercheck.Delivery{Body: b})
 	}
 }
 
@@ -182,7 +196,7 @@ func TestEndpoints(t *testing.T) {
 		}
 		return err
 	})
-	away.down(t)
+	away.door.shut.Store(true)
 
 	queue := natstest.URL(t)
 	text := fmt.Sprintf(`[general]
@@ -193,6 +207,8 @@ mediaServerId=test
 enable_hls=0
 [rtmp]
 port=65535
+handshakeSecond=600
+keepAliveSecond=600
 [http]
 port=65535
 [rtsp]
@@ -233,17 +249,17 @@ secret=%[5]s
 	}
 	publish := func(n int) {
 		_, err := pubtool.Run(t.Context(), pubtool.Config{
-			URL: "rtmp://" + s.RTMPAddr() + "/live/s", Streams: 12, Churn: true, Count: n, Life: 100 * time.Millisecond, Quiet: true,
+			URL: "rtmp://" + s.RTMPAddr() + "/live/s", Streams: 12, Churn: true, Count: n, Life: 100 * time.Millisecond, Quiet: true, Timeout: patience,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	publish(60)
-	away.up(t)
+	away.door.shut.Store(false)
 	publish(40)
 	stop := func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := s.Stop(ctx); err != nil {
 			t.Error(err)
@@ -251,13 +267,12 @@ secret=%[5]s
 	}
 	wait := func(what string, ok func() bool) {
 		t.Helper()
-		for range 1000 {
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 			if ok() {
 				return
 			}
-			time.Sleep(10 * time.Millisecond)
 		}
-		t.Fatalf("%s: still not after 10 s", what)
+		t.Fatalf("%s: still not", what)
 	}
 	ended := func(c *ordercheck.Checker) bool {
 		r := c.Report()
@@ -304,7 +319,8 @@ secret=%[5]s
 func TestReplayToReceiverThatIsDown(t *testing.T) {
 	dir := t.TempDir()
 	away := newSink(t, http.StatusOK, func(http.Header, []byte) error { return nil })
-	away.down(t)
+	t.Cleanup(func() { away.down(t) })
+	away.door.shut.Store(true)
 	text := fmt.Sprintf(`[general]
 listen_ip=127.0.0.1
 mediaServerId=test
@@ -314,6 +330,8 @@ secret=replay-secret
 enable_hls=0
 [rtmp]
 port=65535
+handshakeSecond=600
+keepAliveSecond=600
 [http]
 port=65535
 [rtsp]
@@ -334,7 +352,7 @@ batch=10
 		t.Fatal(err)
 	}
 	if _, err := pubtool.Run(t.Context(), pubtool.Config{
-		URL: "rtmp://" + s.RTMPAddr() + "/live/s", Streams: 2, Churn: true, Count: 4, Life: 50 * time.Millisecond, Quiet: true,
+		URL: "rtmp://" + s.RTMPAddr() + "/live/s", Streams: 2, Churn: true, Count: 4, Life: 50 * time.Millisecond, Quiet: true, Timeout: patience,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -359,11 +377,11 @@ batch=10
 		}
 		return m
 	}
-	for n := 0; ; n++ {
+	for deadline := time.Now().Add(patience); ; {
 		if count, _ := call(http.MethodPost, "replays", `{"endpoint":"ops","dryRun":true}`)["count"].(float64); count > 0 {
 			break
 		}
-		if n > 1000 {
+		if time.Now().After(deadline) {
 			t.Fatal("nothing is journaled")
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -384,8 +402,8 @@ batch=10
 				t.Fatal(err)
 			}
 		}
-		for n := 0; r["state"] == "running"; n++ {
-			if n > 1000 {
+		for deadline := time.Now().Add(patience); r["state"] == "running"; {
+			if time.Now().After(deadline) {
 				t.Fatalf("still running: %v", r)
 			}
 			time.Sleep(20 * time.Millisecond)
@@ -395,7 +413,7 @@ batch=10
 			t.Errorf("%v", r)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := s.Stop(ctx); err != nil {
 		t.Error(err)

@@ -76,10 +76,7 @@ func TestTraces(t *testing.T) {
 		}
 		return root == 1 && len(got.spans) == len(hooks.headers)+2 && 2*failed == len(hooks.headers)
 	}
-	for range 1500 { // the exporter sends every five seconds
-		if complete() {
-			break
-		}
+	for deadline := time.Now().Add(patience); !complete() && time.Now().Before(deadline); { // the exporter sends every five seconds
 		time.Sleep(20 * time.Millisecond)
 	}
 	got.mu.Lock()
