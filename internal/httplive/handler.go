@@ -70,6 +70,8 @@ type Handler struct {
 	hub  Hub
 	cfg  atomic.Pointer[Config]
 	last atomic.Uint64 // session id
+	// linger is lingerTime, but for tests.
+	linger time.Duration
 
 	mu       sync.Mutex
 	closed   bool                  // guarded by mu
@@ -79,7 +81,7 @@ type Handler struct {
 
 // New returns a handler that plays streams of hub. The hub must know the formats of Formats.
 func New(cfg Config, hub Hub) *Handler {
-	h := &Handler{hub: hub, sessions: map[*session]struct{}{}}
+	h := &Handler{hub: hub, linger: lingerTime, sessions: map[*session]struct{}{}}
 	h.Reconfigure(cfg)
 	return h
 }
@@ -184,7 +186,7 @@ var (
 
 // open makes and lists a session.
 func (h *Handler) open(cfg *Config, r *http.Request) (*session, error) {
-	s := &session{hub: h.hub, timeout: cfg.WriteTimeout, remove: func() {}}
+	s := &session{hub: h.hub, timeout: cfg.WriteTimeout, linger: h.linger, remove: func() {}}
 	s.ctx, s.cancel = context.WithCancel(r.Context())
 	s.peer = stream.Peer{Client: fact.Client{ID: cfg.SessionID()}, TypeID: TypeID}
 	s.peer.IP, s.peer.Port = split(r.RemoteAddr)
@@ -245,6 +247,7 @@ type session struct {
 	hub     Hub
 	peer    stream.Peer
 	timeout time.Duration
+	linger  time.Duration
 	remove  func()
 	ctx     context.Context
 	cancel  context.CancelFunc

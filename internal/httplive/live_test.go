@@ -24,12 +24,12 @@ func (b *bench) watch(t *testing.T, path string) <-chan []byte {
 	done := make(chan []byte, 1)
 	go func() {
 		defer close(done)
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.server.URL+path, http.NoBody)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+path, http.NoBody)
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		res, err := b.server.Client().Do(req)
+		res, err := b.client.Do(req)
 		if err != nil {
 			t.Error(err)
 			return

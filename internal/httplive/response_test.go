@@ -4,20 +4,24 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/format/flv"
 	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/stream/streamtest"
 )
 
-func newBench2(t *testing.T, hc Config) *bench {
+func newBench2(t *testing.T) *bench {
 	t.Helper()
-	return newBenchWith(t, hc, func(s *httptest.Server) {
+	return newBenchWith(t, func(s *httptest.Server) {
 		s.EnableHTTP2 = true
 		s.StartTLS()
 	})
@@ -26,11 +30,11 @@ func newBench2(t *testing.T, hc Config) *bench {
 // play2 asks for a stream over HTTP/2.
 func (b *bench) play2(t *testing.T, ctx context.Context, path string) *http.Response {
 	t.Helper()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.server.URL+path, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.url+path, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := b.server.Client().Do(req)
+	res, err := b.client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +48,7 @@ func (b *bench) play2(t *testing.T, ctx context.Context, path string) *http.Resp
 // await waits until n sessions are listed.
 func (s *sessions) await(t *testing.T, n int) []Session {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(streamtest.Patience); ; time.Sleep(time.Millisecond) {
 		l := s.list()
 		if len(l) == n {
 			return l
@@ -74,7 +78,7 @@ func stamps(body io.Reader) (at []time.Duration, err error) {
 
 // TestShared: two requests on one connection of HTTP/2 play, each with a session of its own; the end of the stream is the end of the body.
 func TestShared(t *testing.T) {
-	b := newBench2(t, Config{})
+	b := newBench2(t)
 	p := b.publish(t, "cam")
 	pcma(t, p, 0, 5)
 	all, late := b.play2(t, t.Context(), "/live/cam.live.flv"), b.play2(t, t.Context(), "/live/cam.live.flv?starPts=100")
@@ -114,7 +118,7 @@ func TestShared(t *testing.T) {
 
 // TestSharedEnds: a client that leaves, is kicked, or finds no room disturbs nobody else on its connection.
 func TestSharedEnds(t *testing.T) {
-	b := newBench2(t, Config{})
+	b := newBench2(t)
 	b.list.room = 3
 	p := b.publish(t, "cam")
 	pcma(t, p, 0, 5)
@@ -149,26 +153,88 @@ func TestSharedEnds(t *testing.T) {
 	}
 }
 
-// TestSharedSlow: a client that takes nothing is cut after the time-out, and Close cuts one that waits.
+// pipes is a listener in a bubble of synctest.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+// Accept implements net.Listener.
+func (l *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l *pipes) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
+
+func (l *pipes) dial(context.Context, string, string) (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case l.conns <- far:
+		return near, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// serve2 serves HTTP/2 over pipes, in virtual time.
+func serve2(b *bench) (end func()) {
+	l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+	var p http.Protocols
+	p.SetUnencryptedHTTP2(true)
+	srv := &http.Server{Handler: b.handler, Protocols: &p, ReadHeaderTimeout: time.Minute}
+	tr := &http.Transport{DialContext: l.dial, Protocols: &p}
+	b.url, b.client = "http://"+l.Addr().String(), &http.Client{Transport: tr}
+	go func() { _ = srv.Serve(l) }()
+	return func() {
+		tr.CloseIdleConnections()
+		_ = srv.Close()
+		synctest.Wait()
+	}
+}
+
+// TestSharedSlow: a client that takes nothing is cut after the time-out, and Close cuts one that waits. In virtual time, since a
+// time-out that is short enough to wait for would hit whoever does not get the processor for so long.
 func TestSharedSlow(t *testing.T) {
-	b := newBench2(t, Config{WriteTimeout: 50 * time.Millisecond})
-	p := b.publish(t, "cam")
-	pcma(t, p, 0, 5)
-	slow := b.play2(t, t.Context(), "/live/cam.live.flv")
-	for i := 5; len(b.list.list()) > 0; i += 500 { // nobody reads
-		pcma(t, p, i, 500)
-	}
-	if _, err := io.Copy(io.Discard, slow.Body); err == nil {
-		t.Error("what was cut looks complete")
-	}
-	waits := b.play2(t, t.Context(), "/live/cam.live.flv")
-	b.handler.Close()
-	if _, err := io.Copy(io.Discard, waits.Body); err == nil {
-		t.Error("what was cut looks complete")
-	}
-	if res := b.play2(t, t.Context(), "/live/cam.live.flv"); res.StatusCode != http.StatusServiceUnavailable {
-		t.Error(res.Status)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 8 * time.Second
+		b := newStage(t, Config{WriteTimeout: timeout}, time.Minute, serve2)
+		p := b.publish(t, "cam")
+		pcma(t, p, 0, 5)
+		slow := b.play2(t, t.Context(), "/live/cam.live.flv")
+		begun := time.Now()
+		for i := 5; len(b.list.list()) > 0 && time.Since(begun) < time.Hour; i += 500 { // nobody reads
+			pcma(t, p, i, 500)
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		if d := time.Since(begun); d < timeout || d > 5*time.Minute {
+			t.Errorf("cut after %v", d)
+		}
+		if _, err := io.Copy(io.Discard, slow.Body); err == nil {
+			t.Error("what was cut looks complete")
+		}
+		waits := b.play2(t, t.Context(), "/live/cam.live.flv")
+		b.handler.Close()
+		if _, err := io.Copy(io.Discard, waits.Body); err == nil {
+			t.Error("what was cut looks complete")
+		}
+		if res := b.play2(t, t.Context(), "/live/cam.live.flv"); res.StatusCode != http.StatusServiceUnavailable {
+			t.Error(res.Status)
+		}
+	})
 }
 
 // TestResponse: blocks of every size arrive, and a writer that is late is kicked.

@@ -19,6 +19,7 @@ import (
 	"github.com/hookline/hookline/internal/format/flv"
 	"github.com/hookline/hookline/internal/media"
 	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/stream/streamtest"
 )
 
 // wsClient is the other half of a WebSocket.
@@ -37,7 +38,7 @@ func (b *bench) dialWS(t *testing.T, path string, more ...string) *wsClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(streamtest.Patience))
 	lines := append([]string{
 		"GET " + path + " HTTP/1.1", "Host: x", "Upgrade: WebSocket", "Connection: keep-alive, Upgrade",
 		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
@@ -241,7 +242,7 @@ func TestWebSocketHandshake(t *testing.T) {
 		{"Sec-WebSocket-Key", "short", http.StatusBadRequest},
 		{"Sec-WebSocket-Key", "", http.StatusBadRequest},
 	} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.server.URL+"/live/cam.live.flv", http.NoBody)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+"/live/cam.live.flv", http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -251,7 +252,7 @@ func TestWebSocketHandshake(t *testing.T) {
 		} {
 			req.Header.Set(k, v)
 		}
-		res, err := b.server.Client().Do(req)
+		res, err := b.client.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -277,6 +278,7 @@ func TestWebSocketLeaves(t *testing.T) {
 	if _, status, _ := c.end(); status != closeProtocol {
 		t.Error(status)
 	}
+	_ = c.Close() // it is waited for
 	_ = b.dialWS(t, "/live/cam.live.flv").Close()
 	c = b.dialWS(t, "/live/cam.live.flv")
 	b.waitFor(t, func() bool { return len(b.list.list()) == 1 && b.hub.Stats().Viewers == 1 })
@@ -287,7 +289,7 @@ func TestWebSocketLeaves(t *testing.T) {
 
 func (b *bench) waitFor(t *testing.T, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(streamtest.Patience); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("still not")
 		}

@@ -65,7 +65,8 @@ func (s *session) serveWebSocket(w http.ResponseWriter, r *http.Request, mi fact
 	}
 	s.parting.Store(true)
 	if out.Send(func(dst []byte) []byte { return appendClose(dst, closing, reason) }) == nil {
-		s.linger(left)
+		s.bound()
+		<-left // with the client's answer to the close frame, at the latest
 	}
 }
 
@@ -98,18 +99,12 @@ func (s *session) listen(r *bufio.Reader, out *outlet.Outlet) {
 	s.kick()
 }
 
-// linger waits for the client's answer to a close frame.
-func (s *session) linger(left <-chan struct{}) {
-	s.bound()
-	<-left
-}
-
-// bound ends reading after lingerTime.
+// bound ends reading after Handler.linger.
 func (s *session) bound() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.end {
-		_ = s.conn.SetReadDeadline(time.Now().Add(lingerTime))
+		_ = s.conn.SetReadDeadline(time.Now().Add(s.linger))
 	}
 }
 
