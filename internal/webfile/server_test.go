@@ -2,6 +2,7 @@ package webfile
 
 import (
 	"context"
+	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -540,39 +541,108 @@ func TestAdmitted(t *testing.T) {
 	}
 }
 
-// TestSlowClient: who takes nothing is cut, and who takes its time is not. The server copies without a buffer.
+// TestSlowClient: who takes nothing is cut, and who takes its time is not. In virtual time, since a patience that is short enough to wait
+// for would end for whoever does not get the processor for so long.
 func TestSlowClient(t *testing.T) {
-	s := newStage(t, func(c *Config) { c.Patience = 200 * time.Millisecond })
+	synctest.Test(t, func(t *testing.T) {
+		const size, patience = 8 << 20, time.Minute
+		s := newStage(t, func(c *Config) { c.Patience = patience })
+		if err := os.Truncate(filepath.Join(s.root, "big.bin"), size); err != nil {
+			t.Fatal(err)
+		}
+		returned := make(chan struct{}, 2)
+		l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+		web := &http.Server{ReadHeaderTimeout: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.srv.ServeHTTP(w, r)
+			returned <- struct{}{}
+		})}
+		go func() { _ = web.Serve(l) }()
+		defer web.Close()
+		dial := func() net.Conn {
+			near, far := net.Pipe()
+			l.conns <- far
+			if _, err := io.WriteString(near, "GET /big.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			return near
+		}
+		begun := time.Now()
+		still := dial()
+		defer still.Close()
+		<-returned // although it took nothing
+		if d := time.Since(begun); d != patience {
+			t.Errorf("who takes nothing is cut after %v", d)
+		}
+		begun = time.Now()
+		quick := dial()
+		defer quick.Close()
+		total := int64(0)
+		for {
+			n, err := io.CopyN(io.Discard, quick, 256<<10)
+			total += n
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%d bytes, %v", total, err)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		if d := time.Since(begun); total < size || d < 5*patience {
+			t.Errorf("%d bytes in %v", total, d)
+		}
+		<-returned
+	})
+}
+
+// TestLargeFile: a file of many pieces comes whole over TCP, where the operating system copies.
+func TestLargeFile(t *testing.T) {
+	s := newStage(t, func(c *Config) { c.Patience = 10 * time.Minute })
 	const size = 64 << 20
 	if err := os.Truncate(filepath.Join(s.root, "big.bin"), size); err != nil {
 		t.Fatal(err)
 	}
-	returned := make(chan struct{}, 2)
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.srv.ServeHTTP(w, r)
-		returned <- struct{}{}
-	}))
+	web := httptest.NewServer(s.srv)
 	defer web.Close()
-	dial := func() net.Conn {
-		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", web.Listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(c, "GET /big.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		return c
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, web.URL+"/big.bin", nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	still := dial()
-	defer still.Close()
-	<-returned // although it took nothing
-	quick := dial()
-	defer quick.Close()
-	if n, err := io.Copy(io.Discard, quick); err != nil || n < size {
+	res, err := web.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if n, err := io.Copy(io.Discard, res.Body); err != nil || n != size {
 		t.Errorf("%d bytes, %v", n, err)
 	}
-	<-returned
 }
+
+// pipes is a listener whose connections are given to it.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+// Accept implements net.Listener.
+func (l *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l *pipes) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
 func TestParse(t *testing.T) {
 	got := ParseVirtual(" Cam , /data/cam ;b,./b;;c;,d;.e,/e;f/g,/f;../x,/x;h,/a,b")
