@@ -37,7 +37,7 @@ func listenUDP(t *testing.T) (conn *net.UDPConn, port int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetReadDeadline(time.Now().Add(60 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	return conn, conn.LocalAddr().(*net.UDPAddr).Port
 }
 
@@ -68,8 +68,9 @@ func TestBye(t *testing.T) {
 				continue // others may watch on
 			}
 			t.Run(over+" "+how, func(t *testing.T) {
+				group := ownGroup(1)
 				w, k := newWorld(), &kicker{all: map[string]func(){}}
-				_, addr := start(t, w, Config{Registry: k})
+				_, addr := start(t, w, Config{Registry: k, MulticastMin: group, MulticastMax: group})
 				url := "rtsp://" + addr + "/live/a"
 				pub, player := dial(t, addr), dial(t, addr)
 				send := pub.publish(url)

@@ -1,7 +1,9 @@
 package rtsp
 
 import (
+	"context"
 	"math"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -193,11 +195,12 @@ func TestFFmpegPassword(t *testing.T) {
 			w := newWorld()
 			w.realm, w.passwd, w.hashed = "cams", "s3cret", c.hashed
 			_, addr := start(t, w, Config{AuthBasic: c.basic})
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				_, _ = run(t, "ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "sine", "-t", "4", "-c:a", "aac", "-f", "rtsp", "-rtsp_transport", "tcp", "rtsp://"+addr+"/live/a")
-			}()
+			// It publishes until the players have been there.
+			ctx, cancel := context.WithCancel(t.Context())
+			cmd := exec.CommandContext(ctx, "ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "sine", "-c:a", "aac", "-f", "rtsp", "-rtsp_transport", "tcp", "rtsp://"+addr+"/live/a")
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
 			out, err := run(t, "ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", "rtsp://u:s3cret@"+addr+"/live/a")
 			if err != nil || !strings.Contains(out, "aac") {
 				t.Errorf("right password: %v\n%s", err, out)
@@ -205,7 +208,8 @@ func TestFFmpegPassword(t *testing.T) {
 			if out, err := run(t, "ffprobe", "-v", "error", "rtsp://u:wrong@"+addr+"/live/a"); err == nil {
 				t.Errorf("wrong password: %s", out)
 			}
-			<-done
+			cancel()
+			_ = cmd.Wait()
 			<-w.Ended
 			types := w.Types()
 			if !slices.Contains(types, "on_rtsp_auth") || !slices.Contains(types, "on_rtsp_realm") || slices.Contains(types, "on_play") {
@@ -215,7 +219,7 @@ func TestFFmpegPassword(t *testing.T) {
 	}
 }
 
-// TestFFmpegKilled: an encoder that dies has lost its connection.
+// TestLost: a publisher that dies has lost its connection, and one that sends nothing is given up.
 func TestLost(t *testing.T) {
 	w := newWorld()
 	srv, addr := start(t, w, Config{KeepAlive: time.Second})

@@ -47,7 +47,7 @@ func newWorld() *world {
 
 // shown returns how many bytes players were sent, when the first of them is reported.
 func (w *world) shown() uint64 {
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if n := w.reported(); n > 0 {
 			return n
 		}
@@ -90,14 +90,20 @@ func (w *world) Credentials(_ context.Context, _ stream.PlayQuestion, user, real
 func start(t *testing.T, w *world, cfg Config) (srv *Server, addr string) {
 	t.Helper()
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	hc := stream.DefaultConfig()
-	hc.FlowThreshold, hc.MaxStreamWait = 0, patience
+	for _, d := range []*time.Duration{&cfg.Handshake, &cfg.KeepAlive, &cfg.WriteTimeout} {
+		if *d == 0 {
+			*d = patience // nobody is slow here, but for those whose test says so
+		}
+	}
+	hc := streamtest.Patient()
+	hc.FlowThreshold = 0
 	hub := stream.New(hc, w, w, Formats(Packing{}))
 	files := vod.New(vod.Config{
 		Root: w.files, Tick: 50 * time.Millisecond, Logger: cfg.Logger, Options: stream.Options{EnableAudio: true, EnableRTSP: true, MaxTrack: 2},
 	}, hub)
 	hub.SetDemand(files.Demand)
 	srv = New(cfg, hub, w)
+	srv.linger = patience
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +128,7 @@ func start(t *testing.T, w *world, cfg Config) (srv *Server, addr string) {
 }
 
 // patience bounds what waits for others, on a machine where everything is slow.
-const patience = 3 * time.Minute
+const patience = streamtest.Patience
 
 // run runs a tool and returns what it wrote. A tool that is missing fails the test.
 func run(t *testing.T, name string, args ...string) (out string, err error) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -37,6 +38,12 @@ func (c *client) setupMulticast(url string) (to cast) {
 	return to
 }
 
+// ownGroup returns an address that no other process uses that tests at the same time.
+func ownGroup(n int) string {
+	pid := 2*os.Getpid() + n
+	return netip.AddrFrom4([4]byte{239, byte(192 + pid>>16&63), byte(pid >> 8), byte(pid)}).String()
+}
+
 // receive joins a group on the loopback interface.
 func receive(t *testing.T, group netip.AddrPort) *net.UDPConn {
 	t.Helper()
@@ -52,7 +59,7 @@ func receive(t *testing.T, group netip.AddrPort) *net.UDPConn {
 	if err := ipv4.NewPacketConn(conn).JoinGroup(lo, &net.UDPAddr{IP: net.IP(group.Addr().AsSlice())}); err != nil {
 		t.Fatal(err)
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	return conn
 }
 
@@ -74,15 +81,15 @@ func packet(t *testing.T, conn *net.UDPConn) rtp.Packet {
 // TestMulticast: two players share one group, whose packets are sent once; it is sent to as long as one of them is there. Each
 // is reported with what was sent while it watched.
 func TestMulticast(t *testing.T) {
-	w := newWorld()
-	srv, addr := start(t, w, Config{MulticastMin: "239.7.7.7", MulticastMax: "239.7.7.7", MulticastTTL: 3})
+	w, group := newWorld(), ownGroup(0)
+	srv, addr := start(t, w, Config{MulticastMin: group, MulticastMax: group, MulticastTTL: 3})
 	url := "rtsp://" + addr + "/live/a"
 	pub := dial(t, addr)
 	send := pub.publish(url)
 	send()
 	one, two := dial(t, addr), dial(t, addr)
 	to := one.setupMulticast(url)
-	if to != two.setupMulticast(url) || to.group.Addr().String() != "239.7.7.7" || to.ttl != 3 {
+	if to != two.setupMulticast(url) || to.group.Addr().String() != group || to.ttl != 3 {
 		t.Error(to)
 	}
 	media, reports := receive(t, to.group), receive(t, netip.AddrPortFrom(to.group.Addr(), to.group.Port()+1))
@@ -120,12 +127,12 @@ func TestMulticast(t *testing.T) {
 		t.Error(status)
 	}
 	two.ok("TEARDOWN", url)
-	for deadline := time.Now().Add(20 * time.Second); srv.casting() > 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); srv.casting() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the group is still sent to")
 		}
 	}
-	if h, _ := late.ok("SETUP", "rtsp://"+addr+"/live/b/trackID=0", "Transport: RTP/AVP;multicast"); !strings.Contains(h["transport"], "239.7.7.7") {
+	if h, _ := late.ok("SETUP", "rtsp://"+addr+"/live/b/trackID=0", "Transport: RTP/AVP;multicast"); !strings.Contains(h["transport"], group) {
 		t.Error(h)
 	}
 	late.ok("PLAY", "rtsp://"+addr+"/live/b")
@@ -141,7 +148,7 @@ func TestMulticast(t *testing.T) {
 			return !r.Player || r.Live.Stream != "a" || r.TotalBytes == 0
 		}))
 	}
-	for deadline := time.Now().Add(time.Minute); players() < 2 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); players() < 2 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 	}
 	if n := players(); n != 2 {
 		t.Errorf("%d players were reported", n)

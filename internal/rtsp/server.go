@@ -134,6 +134,8 @@ type Server struct {
 	cfg    atomic.Pointer[Config]
 	ports  *ports
 	groups *groups
+	// linger is lingerTime, but for tests.
+	linger time.Duration
 
 	mu      sync.Mutex         // guards what follows
 	tunnels map[string]*tunnel // by their cookie, until the second connection comes
@@ -143,7 +145,7 @@ type Server struct {
 // New returns a server that publishes to and plays from hub.
 func New(cfg Config, hub Hub, gate Gate) *Server {
 	s := &Server{
-		hub: hub, gate: gate, tunnels: map[string]*tunnel{}, casts: map[string]*caster{}, ports: &ports{}, groups: &groups{},
+		hub: hub, gate: gate, tunnels: map[string]*tunnel{}, casts: map[string]*caster{}, ports: &ports{}, groups: &groups{}, linger: lingerTime,
 	}
 	s.Reconfigure(cfg)
 	s.Server = acceptor.New(acceptor.Config{

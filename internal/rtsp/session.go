@@ -118,7 +118,7 @@ func (s *session) Run() {
 func (s *session) part() {
 	defer s.conn.Close()
 	half, ok := s.conn.(interface{ CloseWrite() error })
-	if !ok || !s.ended || s.input.Load() != nil || half.CloseWrite() != nil || s.conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+	if !ok || !s.ended || s.input.Load() != nil || half.CloseWrite() != nil || s.conn.SetReadDeadline(time.Now().Add(s.srv.linger)) != nil {
 		return
 	}
 	if s.srv.Context().Err() == nil { // else the deadline that Stop has set may be gone
