@@ -10,6 +10,7 @@ import (
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/formattest"
 	"github.com/hookline/hookline/internal/stream"
+	"github.com/hookline/hookline/internal/stream/streamtest"
 )
 
 // clip begins one, by the path that a call names.
@@ -97,7 +98,7 @@ func TestClipEndsByItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.send(p, c, 2*time.Second)
-	for deadline := time.Now().Add(30 * time.Second); len(s.records()) == 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(streamtest.Patience); len(s.records()) == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no report")
 		}
@@ -117,7 +118,7 @@ func TestClipGoesBack(t *testing.T) {
 	c := formattest.Named(t, "h264_aac_bframes")
 	s := newStudio(t, Config{})
 	s.w.Options.EnableMP4 = false
-	cfg := stream.DefaultConfig()
+	cfg := streamtest.Patient()
 	cfg.GOPs = 4
 	s.hub.Reconfigure(cfg)
 	p := s.publish()
@@ -142,7 +143,7 @@ func TestClipGoesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.send(p, c, 30*time.Second)
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(streamtest.Patience); ; time.Sleep(5 * time.Millisecond) {
 			if _, err := os.Stat(file); err == nil {
 				break
 			}
@@ -210,7 +211,7 @@ func TestClipRecovered(t *testing.T) {
 	ledger := filepath.Join(t.TempDir(), "copied")
 	open := func(file string) string { return filepath.Join(filepath.Dir(file), "."+filepath.Base(file)) }
 	for _, file := range files {
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(streamtest.Patience); ; time.Sleep(5 * time.Millisecond) {
 			if m, err := lengthOf(open(file)); err == nil && m > time.Second {
 				break
 			}

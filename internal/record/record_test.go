@@ -43,14 +43,15 @@ func newStudio(t *testing.T, cfg Config) *studio {
 	if s.rec, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	s.hub = stream.New(stream.DefaultConfig(), s.w, s.w, []stream.Format{{Name: "rtmp", Schema: "rtmp", New: streamtest.Silent}})
+	s.rec.grace = streamtest.Patience
+	s.hub = stream.New(streamtest.Patient(), s.w, s.w, []stream.Format{{Name: "rtmp", Schema: "rtmp", New: streamtest.Silent}})
 	s.hub.SetRecorders([]stream.Recorder{s.rec.Format()})
 	t.Cleanup(s.stop)
 	return s
 }
 
 func (s *studio) stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), streamtest.Patience)
 	defer cancel()
 	if err := s.hub.Stop(ctx); err != nil {
 		s.t.Error(err)
@@ -220,22 +221,13 @@ func TestRecover(t *testing.T) {
 	c := formattest.Named(t, "h264_aac_bframes")
 	s := newStudio(t, Config{SyncEvery: 10 * time.Millisecond})
 	p := s.publish()
+	turn := c.Frames[len(c.Frames)-1].DTS + 40*time.Millisecond
 	for i := range 4 { // of which the last fragment is not written
-		s.send(p, c, time.Duration(i)*(c.Frames[len(c.Frames)-1].DTS+40*time.Millisecond))
+		s.send(p, c, time.Duration(i)*turn)
 	}
-	var size int64
 	hidden := s.await(func(path string) bool {
-		i, err := os.Stat(path)
-		if err != nil || i.Size() == 0 || i.Size() > size {
-			size = 0
-			if err == nil {
-				size = i.Size()
-			}
-			time.Sleep(50 * time.Millisecond)
-			return false
-		}
 		length, err := lengthOf(path)
-		return err == nil && length > 0
+		return err == nil && length >= 2*turn
 	})
 	open, err := os.ReadFile(hidden)
 	if err != nil {
@@ -297,7 +289,7 @@ func TestRecover(t *testing.T) {
 // await waits for the hidden file that is being written.
 func (s *studio) await(ok func(path string) bool) string {
 	s.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(streamtest.Patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		found, _ := filepath.Glob(filepath.Join(s.root, "record/live/cam/*/.*.mp4"))
 		for _, f := range found {
 			if ok(f) {
@@ -320,7 +312,7 @@ func TestNoDirectory(t *testing.T) {
 	s.w.Options.MP4SavePath = file
 	p := s.publish()
 	s.send(p, c, 0)
-	for deadline := time.Now().Add(10 * time.Second); s.rec.Stats().Failures == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(streamtest.Patience); s.rec.Stats().Failures == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 	}
 	s.send(p, c, time.Minute)
 	p.Close(fact.EndUnpublish)

@@ -17,6 +17,7 @@ type Recorder struct {
 	ledger  ledger
 	workers chan struct{} // a slot for each file that is completed
 	wg      sync.WaitGroup
+	grace   time.Duration // clipGrace, but for tests
 
 	recording atomic.Int64
 	files     atomic.Uint64
@@ -43,7 +44,7 @@ func New(cfg Config) (*Recorder, error) {
 	if err := os.MkdirAll(cfg.Ledger, 0o700); err != nil {
 		return nil, err
 	}
-	r := &Recorder{ledger: ledger{cfg.Ledger}, workers: make(chan struct{}, cfg.Workers)}
+	r := &Recorder{ledger: ledger{cfg.Ledger}, workers: make(chan struct{}, cfg.Workers), grace: clipGrace}
 	r.cfg.Store(&cfg)
 	return r, nil
 }
@@ -89,7 +90,7 @@ func (r *Recorder) begin(j stream.Job, c *Clip) stream.Sink {
 	s.root = cmp.Or(j.Root, rootOf(&j.Options))
 	if c != nil {
 		s.slice, s.until = math.MaxInt64, j.Now+c.Forward
-		s.late = time.After(c.Forward + clipGrace)
+		s.late = time.After(c.Forward + r.grace)
 	}
 	s.log = s.cfg.Logger.With("stream", j.Stream.Key(), "publication", j.Publication)
 	r.recording.Add(1)
