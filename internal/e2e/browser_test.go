@@ -290,7 +290,7 @@ func playerPage(t *testing.T) (url string) {
 // TestBrowserHLS: Chromium with hls.js plays both variants of HLS; on_play comes once for each, although it keeps asking.
 func TestBrowserHLS(t *testing.T) {
 	t.Parallel()
-	s, r := serve(t, "protocol.enable_hls", "1", "protocol.enable_hls_fmp4", "1", "hls.segDur", "1")
+	s, r := serve(t, "protocol.enable_hls", "1", "protocol.enable_hls_fmp4", "1", "hls.segDur", "1", "hls.segRetain", "100")
 	live(t, s.rtmpURL("web"))
 	b := newBrowser(t, playerPage(t))
 	lists := map[string]string{"hls": "hls.m3u8", "hls.fmp4": "hls.fmp4.m3u8"}
@@ -367,6 +367,6 @@ func live(t *testing.T, url string) {
 	args := []string{"-v", "error", "-nostdin", "-re"}
 	args = append(append(args, picture()...), "-re")
 	args = append(append(args, tone()...), strings.Fields("-c:v libx264 -preset ultrafast -tune zerolatency -profile:v baseline "+
-		"-pix_fmt yuv420p -g 25 -c:a aac -t 300 -f flv "+url)...)
+		"-pix_fmt yuv420p -g 25 -c:a aac -t 3600 -f flv "+url)...)
 	runTool(t, "ffmpeg", args...)
 }

@@ -31,8 +31,8 @@ func TestContract(t *testing.T) {
 	compareRecorded(t, asked(r, event.OnStreamNotFound, "none"), "on_stream_not_found.http")
 
 	const name = "p_rtmp"
-	file := encode(t, "in.flv", "20", picture(), tone(), h264("-bf 0"), []string{"-c:a", "aac", "-ac", "1"})
-	publisher := push(t, file, s.rtmpURL(name+"?token=abc&who=cam1"), "-re")
+	file := encode(t, "in.flv", "10", picture(), tone(), h264("-bf 0"), []string{"-c:a", "aac", "-ac", "1"})
+	publisher := push(t, file, s.rtmpURL(name+"?token=abc&who=cam1"), "-re", "-stream_loop", "-1") // until it is told to stop
 	for _, schema := range schemas() {
 		compareRecorded(t, r.accept(event.OnStreamChanged, name, registerOf(schema)), "on_stream_changed.regist."+schema)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -199,7 +200,7 @@ func view(t *testing.T, url string) *viewer {
 func TestResume(t *testing.T) {
 	t.Parallel()
 	s, r := serve(t)
-	r.setAnswer(on(event.OnPublish, reply{body: `{"code":0,"continue_push_ms":30000}`}))
+	r.setAnswer(on(event.OnPublish, reply{body: `{"code":0,"continue_push_ms":120000}`}))
 	first := publish(t, s.rtmpURL("a?life=1"))
 	r.accept(event.OnStreamChanged, "a", register)
 	v := view(t, s.rtmpURL("a"))
@@ -262,7 +263,7 @@ func TestConnectionLost(t *testing.T) {
 // TestPublisherSilent: connected, but nothing comes.
 func TestPublisherSilent(t *testing.T) {
 	t.Parallel()
-	s, r := serve(t, "rtmp.keepAliveSecond", "1")
+	s, r := serve(t, "rtmp.keepAliveSecond", "10") // not while it publishes, however slow
 	r.setAnswer(on(event.OnPublish, reply{body: `{"code":0,"continue_push_ms":0}`}))
 	publish(t, s.rtmpURL("a"))
 	r.accept(event.OnPublicationEnded, "a")
@@ -304,13 +305,18 @@ func TestStreamReplace(t *testing.T) {
 func TestNoneReader(t *testing.T) {
 	t.Parallel()
 	s, r := serve(t, "general.streamNoneReaderDelayMS", "300")
+	published := make(chan struct{}) // nobody is sent away before
+	goOn := sync.OnceFunc(func() { close(published) })
+	t.Cleanup(goOn)
 	r.setAnswer(func(p *post) reply {
 		if p.hook == event.OnStreamNoneReader {
+			<-published
 			return reply{body: fmt.Sprintf(`{"code":0,"close":%v}`, p.body.Stream == "closed")}
 		}
 		return reply{}
 	})
 	open, closed := publish(t, s.rtmpURL("open")), publish(t, s.rtmpURL("closed"))
+	goOn()
 	open.keep(t)
 	closed.keep(t)
 	r.accept(event.OnPublicationEnded, "closed")

@@ -22,16 +22,12 @@ import (
 // fromNATS reads everything that is in the stream EVENTS.
 func fromNATS(t *testing.T, url string) (bodies []*ordercheck.Body) {
 	t.Helper()
-	nc, err := nats.Connect(url)
+	nc, err := nats.Connect(url, nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	consumer, err := js.OrderedConsumer(t.Context(), "EVENTS", jetstream.OrderedConsumerConfig{})
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,22 +35,17 @@ func fromNATS(t *testing.T, url string) (bodies []*ordercheck.Body) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for left := stream.CachedInfo().State.Msgs; left > 0; {
-		batch, err := consumer.FetchNoWait(500)
+	state := stream.CachedInfo().State
+	for seq := state.FirstSeq; seq <= state.LastSeq; seq++ {
+		m, err := stream.GetMsg(t.Context(), seq)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for m := range batch.Messages() {
-			b, err := ordercheck.Parse(m.Data())
-			if err != nil {
-				t.Fatal(err)
-			}
-			bodies = append(bodies, b)
-			left--
-		}
-		if err := batch.Error(); err != nil {
+		b, err := ordercheck.Parse(m.Data)
+		if err != nil {
 			t.Fatal(err)
 		}
+		bodies = append(bodies, b)
 	}
 	return bodies
 }

@@ -30,7 +30,7 @@ func TestHEVC(t *testing.T) {
 		strings.Fields("-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=25:bframes=2 -s 160x120 -pix_fmt yuv420p -c:a aac"))
 	sent := demuxMP4(t, file)
 	for _, out := range []string{"1", "0"} {
-		s, r := serve(t, "rtmp.enhanced", out, "general.maxStreamWaitMS", "60000")
+		s, r := serve(t, "rtmp.enhanced", out)
 		for name, legacy := range map[string]bool{"enhanced": false, "legacy": true} {
 			t.Run(name+"_to_"+map[string]string{"1": "enhanced", "0": "legacy"}[out], func(t *testing.T) {
 				overRTMP, overFLV := make(chan []*media.Frame, 1), make(chan []*media.Frame, 1)

@@ -23,8 +23,8 @@ func TestHLS(t *testing.T) {
 	t.Parallel()
 	root, r := t.TempDir(), newReceiver(t)
 	s := start(t, quick().endpoint(r).with("server.state_dir", stateDir(t), "protocol.enable_hls", "1", "protocol.enable_hls_fmp4", "1",
-		"protocol.hls_save_path", root, "hls.segDur", "1", "hls.segNum", "20", "hls.deleteDelaySec", "5", "hls.broadcastRecordTs", "1",
-		"hook.on_record_ts", r.url(event.OnRecordTS), "general.mediaServerId", "lab-zlm", "general.maxStreamWaitMS", "60000"))
+		"protocol.hls_save_path", root, "hls.segDur", "1", "hls.segNum", "20", "hls.deleteDelaySec", "300", "hls.broadcastRecordTs", "1",
+		"hook.on_record_ts", r.url(event.OnRecordTS), "general.mediaServerId", "lab-zlm"))
 	const name = "p_rtmp"
 	file := encode(t, "in.flv", "6", picture(), tone(), h264("-bf 3 -b_strategy 0"), []string{"-c:a", "aac", "-ac", "1"})
 	want := probe(t, file).times()
@@ -86,7 +86,7 @@ func TestHLS(t *testing.T) {
 // publisher goes on, startRecord brings it back, and it plays each time.
 func TestOnlyHLS(t *testing.T) {
 	t.Parallel()
-	s, r := serve(t, "hls.segDur", "1", "general.maxStreamWaitMS", "60000")
+	s, r := serve(t, "hls.segDur", "1", "hls.segRetain", "100")
 	r.setAnswer(func(p *post) reply {
 		if p.hook == event.OnPublish {
 			return reply{body: `{"code":0,"enable_hls":1,"enable_rtmp":0,"enable_rtsp":0,"enable_ts":0,"enable_fmp4":0}`}
@@ -130,8 +130,7 @@ func TestOnlyHLS(t *testing.T) {
 func TestHLSOnDemand(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	s, r := serve(t, "protocol.hls_demand", "1", "protocol.enable_hls", "1", "protocol.enable_hls_fmp4", "1", "protocol.hls_save_path", root, "hls.segDur", "1", "hls.lowLatency", "1",
-		"general.maxStreamWaitMS", "60000")
+	s, r := serve(t, "protocol.hls_demand", "1", "protocol.enable_hls", "1", "protocol.enable_hls_fmp4", "1", "protocol.hls_save_path", root, "hls.segDur", "1", "hls.segRetain", "100", "hls.lowLatency", "1")
 	publish(t, s.rtmpURL("quiet")).keep(t)
 	for _, schema := range []string{"hls", "hls.fmp4"} {
 		r.accept(event.OnStreamChanged, "quiet", registerOf(schema))

@@ -103,7 +103,7 @@ func TestHTTP2(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, r := serve(t, "tls.certificates", file, "rtmp.sslport", "0", "http.sslport", auto, "http.rootPath", www, "protocol.enable_hls_fmp4", "1",
-		"hls.segDur", "1", "hls.segNum", "20", "hls.lowLatency", "1", "hls.partDur", "0.3")
+		"hls.segDur", "4", "hls.segNum", "20", "hls.lowLatency", "1", "hls.partDur", "0.3") // who waits is sent away after three segments' time
 	_, https := s.secure()
 	c := newClient2(t, https, trust)
 	publish(t, s.rtmpURL("two")).keep(t)

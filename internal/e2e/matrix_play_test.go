@@ -307,7 +307,7 @@ func (c *cell) recordedHLS(list string, ts bool) {
 // may be missing as late says.
 func (c *cell) gstreamer(late int, properties ...string) {
 	dir := c.TempDir()
-	args := append([]string{"-q", "rtspsrc", "location=" + c.s.rtspURL(c.stream), "tcp-timeout=120000000", "latency=200", "name=s"}, properties...)
+	args := append([]string{"-q", "rtspsrc", "location=" + c.s.rtspURL(c.stream), "tcp-timeout=300000000", "timeout=300000000", "latency=200", "name=s"}, properties...)
 	file := map[string]string{"video": filepath.Join(dir, "video"), "audio": filepath.Join(dir, "audio")}
 	depay := map[string]string{
 		"h264": "application/x-rtp,media=video ! rtph264depay ! h264parse ! avdec_h264",

@@ -137,7 +137,7 @@ type cell struct {
 // codec, what the documents say is demanded. The table goes to the file that HOOKLINE_MATRIX_OUT names.
 func TestMatrix(t *testing.T) {
 	root, r := t.TempDir(), newReceiver(t)
-	s := start(t, quick().endpoint(r).with("server.state_dir", stateDir(t), "general.maxStreamWaitMS", "120000",
+	s := start(t, quick().endpoint(r).with("server.state_dir", stateDir(t),
 		"protocol.enable_hls", "1", "protocol.enable_hls_fmp4", "1", "protocol.hls_save_path", root,
 		"hls.segDur", "1", "hls.segNum", "20", "hls.segKeep", "1", "hls.deleteDelaySec", "60",
 		"protocol.enable_mp4", "1", "protocol.mp4_save_path", root,

@@ -17,7 +17,7 @@ import (
 // players come first and wait, so that the expected number is exact.
 func TestMedia(t *testing.T) {
 	t.Parallel()
-	s, r := serve(t, "general.maxStreamWaitMS", "60000", "protocol.add_mute_audio", "0") // many tools start at once
+	s, r := serve(t, "protocol.add_mute_audio", "0") // many tools start at once
 	pcm := func(codec string) []string { return strings.Fields("-c:a " + codec + " -ar 8000 -ac 1") }
 	for _, tc := range []struct {
 		name string

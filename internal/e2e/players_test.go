@@ -26,8 +26,7 @@ import (
 func TestGStreamer(t *testing.T) {
 	t.Parallel()
 	file, _ := certificate(t)
-	// On a busy machine it takes a while until all players are there.
-	s, r := serve(t, "tls.certificates", file, "rtmp.sslport", auto, "http.sslport", auto, "general.maxStreamWaitMS", "120000")
+	s, r := serve(t, "tls.certificates", file, "rtmp.sslport", auto, "http.sslport", auto)
 	rtmps, https := s.secure()
 	const pictures, width, height = 75, 160, 120
 	dir := t.TempDir()
@@ -40,10 +39,10 @@ func TestGStreamer(t *testing.T) {
 		scheme, _, _ := strings.Cut(to, ":")
 		name := "gst_" + scheme
 		players := map[string]*tool{
-			name + "_over_rtmp":  play(name+"_over_rtmp", "rtmp2src", "timeout=120", "location="+s.rtmpURL(name)),
-			name + "_over_rtmps": play(name+"_over_rtmps", "rtmp2src", "timeout=120", "location=rtmps://"+rtmps+"/live/"+name, "tls-validation-flags=0"),
-			name + "_over_http":  play(name+"_over_http", "souphttpsrc", "timeout=120", "location="+s.flvURL(name)),
-			name + "_over_https": play(name+"_over_https", "souphttpsrc", "timeout=120", "ssl-strict=false", "location=https://"+https+"/live/"+name+".live.flv"),
+			name + "_over_rtmp":  play(name+"_over_rtmp", "rtmp2src", "timeout=300", "location="+s.rtmpURL(name)),
+			name + "_over_rtmps": play(name+"_over_rtmps", "rtmp2src", "timeout=300", "location=rtmps://"+rtmps+"/live/"+name, "tls-validation-flags=0"),
+			name + "_over_http":  play(name+"_over_http", "souphttpsrc", "timeout=300", "location="+s.flvURL(name)),
+			name + "_over_https": play(name+"_over_https", "souphttpsrc", "timeout=300", "ssl-strict=false", "location=https://"+https+"/live/"+name+".live.flv"),
 		}
 		r.await("the players of "+name, len(players), func(p *post) bool {
 			return p.hook == event.OnStreamNotFound && p.body.Event.Stream == key(name)
@@ -128,7 +127,7 @@ func TestGStreamerFile(t *testing.T) {
 	s, _, root := cinema(t)
 	put(t, root, "a.mp4", film(t, "4"))
 	out := filepath.Join(t.TempDir(), "out")
-	c := runTool(t, "gst-launch-1.0", strings.Fields("-q rtspsrc protocols=tcp latency=500 location="+s.rtspURL("a.mp4")+
+	c := runTool(t, "gst-launch-1.0", strings.Fields("-q rtspsrc protocols=tcp tcp-timeout=300000000 latency=500 location="+s.rtspURL("a.mp4")+
 		" ! rtph264depay ! h264parse ! avdec_h264 ! filesink location="+out)...)
 	if err := c.wait(); err != nil {
 		t.Errorf("%v\n%s", err, c.stderr.String())
@@ -266,10 +265,10 @@ func vlc(t *testing.T, dir string, args ...string) *tool {
 // TestGStreamerBye: GStreamer plays over RTSP by UDP and by multicast, and ends without an error when the stream does.
 func TestGStreamerBye(t *testing.T) {
 	t.Parallel()
-	s, r := serve(t, "general.maxStreamWaitMS", "120000")
+	s, r := serve(t)
 	players := map[string]*tool{}
 	for _, over := range []string{"udp", "udp-mcast"} {
-		players[over] = runTool(t, "gst-launch-1.0", strings.Fields("-q rtspsrc multicast-iface=lo protocols="+over+" location="+s.rtspURL("bye")+
+		players[over] = runTool(t, "gst-launch-1.0", strings.Fields("-q rtspsrc multicast-iface=lo timeout=300000000 protocols="+over+" location="+s.rtspURL("bye")+
 			" name=s s. ! queue ! rtph264depay ! h264parse ! fakesink s. ! queue ! rtpmp4gdepay ! fakesink")...)
 	}
 	r.await("the players", len(players), func(p *post) bool { return p.hook == event.OnStreamNotFound })

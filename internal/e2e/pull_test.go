@@ -289,7 +289,7 @@ func TestPullOverRestarts(t *testing.T) {
 			c.await(t, from+100)
 		}
 		time.Sleep(rand.N(200 * time.Millisecond))
-		load.killed(time.Now())
+		load.killed()
 		s.kill()
 		s = up()
 		load.target(s)

@@ -132,7 +132,7 @@ func (q *redisQueue) url() string { return "redis://127.0.0.1:" + q.port + "/?pr
 
 func (q *redisQueue) client() *redis.Client {
 	return redis.NewClient(&redis.Options{
-		Addr: "127.0.0.1:" + q.port, DialerRetries: 1,
+		Addr: "127.0.0.1:" + q.port, DialerRetries: 1, ReadTimeout: patience, WriteTimeout: patience,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 }

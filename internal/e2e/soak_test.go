@@ -25,11 +25,10 @@ import (
 )
 
 const (
-	soakSteady   = 4                // publishers that stay, each with a viewer of every protocol that stays
-	soakComing   = 8                // publishers that come and go
-	soakGuests   = 16               // viewers that come and go
-	soakSamples  = 40               // of what the server uses
-	soakPatience = 15 * time.Second // in which a viewer that stays gets something, on a machine that does other work as well
+	soakSteady  = 4  // publishers that stay, each with a viewer of every protocol that stays
+	soakComing  = 8  // publishers that come and go
+	soakGuests  = 16 // viewers that come and go
+	soakSamples = 40 // of what the server uses
 )
 
 // soak is a server under a load that changes all the time.
@@ -73,7 +72,10 @@ func TestSoak(t *testing.T) {
 	defer cancel()
 	k := &soak{t: t, s: s, rtsp: m[1], ctx: ctx}
 	k.begin(theClip(t))
+	eventually(t, "everybody is there", func() bool { return k.loads.Load() > 2*(soakComing+soakGuests) })
+	k.goesOn() // so that those who stay have all begun, too
 	uses := k.watch(length)
+	k.goesOn()
 	cancel()
 	k.wg.Wait()
 	t.Logf("%v, %d publications and guests; at first %+v, at last %+v, before %+v", length, k.loads.Load(), uses[0], uses[len(uses)-1], before)
@@ -123,10 +125,13 @@ type use struct{ goroutines, heap, fds int }
 // usage reads the server's metrics.
 func (p *server) usage(t *testing.T) (u use) {
 	t.Helper()
-	text, err := io.ReadAll(get(t, "http://"+p.http+"/metrics").Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var text []byte
+	eventually(t, "/metrics answers", func() bool { // while others ask, or it takes long, it does not
+		res := get(t, "http://"+p.http+"/metrics")
+		var err error
+		text, err = io.ReadAll(res.Body)
+		return err == nil && res.StatusCode == http.StatusOK
+	})
 	number := func(name string) int {
 		m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindSubmatch(text)
 		if m == nil {
@@ -193,12 +198,26 @@ func (k *soak) watch(length time.Duration) (uses []use) {
 			}
 			if got := v.got.Load(); got > last[i].got {
 				last[i] = seen{got, time.Now()}
-			} else if time.Since(last[i].at) > max(soakPatience, length/soakSamples+soakPatience/2) {
+			} else if time.Since(last[i].at) > patience+length/soakSamples {
 				k.t.Fatalf("%s got nothing since %v", v.name, last[i].at)
 			}
 		}
 	}
 	return uses
+}
+
+// goesOn waits until everybody who stays gets more than before.
+func (k *soak) goesOn() {
+	k.t.Helper()
+	for _, v := range k.steady {
+		before := v.got.Load()
+		eventually(k.t, v.name+" goes on", func() bool {
+			if gone := v.gone.Load(); gone != nil {
+				k.t.Fatalf("%s has ended: %v", v.name, *gone)
+			}
+			return v.got.Load() > before
+		})
+	}
 }
 
 // publishOnce publishes for a moment and ends in one of several ways.
@@ -332,6 +351,7 @@ func (k *soak) viewHLS(ctx context.Context, stream string, got *atomic.Int64) er
 	base := "http://" + k.s.http + "/live/" + stream + "/"
 	newest := ""
 	for ctx.Err() == nil {
+		asked := time.Now()
 		list, err := k.fetch(ctx, base+"hls.m3u8")
 		if err != nil {
 			return err
@@ -340,6 +360,9 @@ func (k *soak) viewHLS(ctx context.Context, stream string, got *atomic.Int64) er
 		if segment := lines[len(lines)-1]; segment != newest && strings.Contains(segment, ".ts") {
 			newest = segment
 			content, err := k.fetch(ctx, base+segment)
+			if time.Since(asked) > 5*time.Second && err != nil {
+				continue // it is gone by right
+			}
 			if err != nil {
 				return err
 			}

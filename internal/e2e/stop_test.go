@@ -19,7 +19,7 @@ import (
 // TestGracefulStop: SIGTERM ends every publication, tells a slow receiver all of it, and says good-bye last.
 func TestGracefulStop(t *testing.T) {
 	t.Parallel()
-	s, r := serve(t, "delivery.drain_ms", "30000")
+	s, r := serve(t, "delivery.drain_ms", "120000")
 	names := []string{"a", "b", "c", "d"}
 	var viewers []*viewer
 	for _, name := range names {
@@ -61,7 +61,7 @@ func TestGracefulStop(t *testing.T) {
 func TestStopWithBacklog(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
-	cfg := quick().endpoint(r).with("server.state_dir", stateDir(t), "delivery.drain_ms", "300")
+	cfg := quick().endpoint(r).with("server.state_dir", stateDir(t), "delivery.drain_ms", "5000")
 	s := start(t, cfg)
 	var away atomic.Bool
 	r.setAnswer(func(p *post) reply {

@@ -54,7 +54,7 @@ func startTool(t *testing.T, cmd *exec.Cmd) *tool {
 		c.cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	c.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	c.cmd.WaitDelay = 5 * time.Second // its input may have more, or stand still
+	c.cmd.WaitDelay = 30 * time.Second // its input may have more, or stand still
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ var sharedClip = sync.OnceValues(func() (*clip, error) {
 	args := append([]string{"-v", "error", "-nostdin"}, picture()...)
 	args = append(append(args, tone()...), h264("-bf 0 -s 160x120")...)
 	args = append(args, "-c:a", "aac", "-t", "1", file)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, "ffmpeg", args...).CombinedOutput(); err != nil {
 		return nil, errors.Join(err, errors.New(string(out)))
@@ -234,7 +234,7 @@ func dial(t *testing.T, url string) *rtmp.Client {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	c, err := rtmp.Dial(ctx, url)
+	c, err := rtmp.Dialer{WriteTimeout: patience}.Dial(ctx, url)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import gi
 gi.require_version("Gst", "1.0")
 from gi.repository import Gst  # noqa: E402
 
-PATIENCE = 60 * Gst.SECOND
+PATIENCE = 240 * Gst.SECOND
 
 
 def fail(why):
@@ -47,7 +47,7 @@ def seek(rate, seconds):
 Gst.init(None)
 url, protocols, *steps = sys.argv[1:]
 pipeline = Gst.parse_launch(
-    f"rtspsrc location={url} protocols={protocols} latency=300 tcp-timeout=60000000 timeout=60000000 ! rtph264depay ! h264parse ! avdec_h264"
+    f"rtspsrc location={url} protocols={protocols} latency=300 tcp-timeout=300000000 timeout=300000000 ! rtph264depay ! h264parse ! avdec_h264"
     " ! video/x-raw,format=I420 ! appsink name=out sync=false async=false"
 )
 out = pipeline.get_by_name("out")
