@@ -3,7 +3,6 @@ package natsjs_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"testing"
@@ -24,6 +23,9 @@ func TestMain(m *testing.M) {
 	os.Exit(leaktest.Check(code))
 }
 
+// patience is how long anything may take, on a machine that is busy.
+const patience = 3 * time.Minute
+
 // embedded is a real nats-server in this process, with its streams in files.
 type embedded struct {
 	opts *server.Options
@@ -33,15 +35,15 @@ type embedded struct {
 
 func newEmbedded(tb testing.TB, secure bool) *embedded {
 	e := &embedded{opts: &server.Options{
-		ServerName: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
-		JetStream: true, StoreDir: tb.TempDir(), MaxPayload: 64 << 10,
+		ServerName: "test", Host: "127.0.0.1", Port: queuetest.FreePort(tb), NoLog: true, NoSigs: true,
+		JetStream: true, StoreDir: tb.TempDir(), MaxPayload: 64 << 10, AuthTimeout: patience.Seconds(),
 		Users: []*server.User{{Username: queuetest.User, Password: queuetest.Password, Permissions: &server.Permissions{
 			Publish: &server.SubjectPermission{Allow: []string{">"}, Deny: []string{"*.secret.>"}},
 		}}},
 	}}
 	if secure {
 		e.opts.TLSConfig = queuetest.Certificates(tb).Server
-		e.opts.TLSTimeout = 5
+		e.opts.TLSTimeout = patience.Seconds()
 	}
 	e.Start(tb)
 	tb.Cleanup(func() { e.Stop(tb) })
@@ -54,11 +56,10 @@ func (e *embedded) Start(tb testing.TB) {
 		tb.Fatal(err)
 	}
 	srv.Start()
-	if !srv.ReadyForConnections(30 * time.Second) {
+	if !srv.ReadyForConnections(patience) {
 		tb.Fatal("nats-server does not get ready")
 	}
 	e.srv = srv
-	e.opts.Port = srv.Addr().(*net.TCPAddr).Port
 }
 
 func (e *embedded) Stop(testing.TB) {
@@ -93,7 +94,7 @@ func (e *embedded) Queue(testing.TB) queuetest.Queue {
 func (e *embedded) Secure(tb testing.TB) queuetest.Queue { return newEmbedded(tb, true).Queue(tb) }
 
 func (e *embedded) client(tb testing.TB) jetstream.JetStream {
-	opts := []nats.Option{nats.UserInfo(queuetest.User, queuetest.Password)}
+	opts := []nats.Option{nats.UserInfo(queuetest.User, queuetest.Password), nats.Timeout(patience)}
 	if e.opts.TLSConfig != nil {
 		opts = append(opts, nats.Secure(queuetest.Certificates(tb).Client))
 	}
@@ -110,7 +111,7 @@ func (e *embedded) client(tb testing.TB) jetstream.JetStream {
 }
 
 func (e *embedded) read(tb testing.TB, prefix string) []queuetest.Entry {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	stream, err := e.client(tb).Stream(ctx, strings.ToUpper(prefix))
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	attemptTimeout = time.Second
+	attemptTimeout = time.Second // at first; see Deliver
 	pause          = 5 * time.Millisecond
 	patience       = 5 * time.Minute // for anything that must happen at all, the restart of a server among it
 )
@@ -25,6 +25,8 @@ type Lanes struct {
 	moved *sync.Cond
 	acked int // guarded by count
 	tried int // guarded by count; failed attempts
+	// doubtful of them may have been stored all the same: the queue has not said that it rejects them. Guarded by count.
+	doubtful int
 }
 
 // NewLanes returns lanes into dest.
@@ -63,15 +65,19 @@ func (l *Lanes) Run(ctx context.Context, tb testing.TB, keys []string, n int) {
 	l.moved.Broadcast()
 }
 
-// Deliver repeats m until it is accepted, rejected, or ctx ends.
+// Deliver repeats m until it is accepted, rejected, or ctx ends. An attempt after one that took too long may take twice as
+// long, lest a queue on a busy machine never has the time to answer.
 func (l *Lanes) Deliver(ctx context.Context, m port.Message) error {
-	for {
-		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+	for limit := attemptTimeout; ; {
+		attempt, cancel := context.WithTimeout(ctx, limit)
 		err := l.dest.Publish(attempt, m)
 		cancel()
 		l.note(err)
 		if err == nil || errors.Is(err, port.ErrRejected) {
 			return err
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			limit = min(2*limit, patience)
 		}
 		select {
 		case <-ctx.Done():
@@ -89,7 +95,17 @@ func (l *Lanes) note(err error) {
 	} else {
 		l.tried++
 	}
+	if err != nil && !errors.Is(err, port.ErrRejected) {
+		l.doubtful++
+	}
 	l.moved.Broadcast()
+}
+
+// Doubtful is the number of attempts so far that failed without the queue's word. Each of them may be in the queue.
+func (l *Lanes) Doubtful() int {
+	l.count.Lock()
+	defer l.count.Unlock()
+	return l.doubtful
 }
 
 // Acked waits until so many messages more are accepted.
@@ -110,9 +126,9 @@ func (l *Lanes) Failed(more int) {
 	}
 }
 
-// check compares a queue with what the lanes published: complete, each key's first appearances in order, one id per
+// Check compares a queue with what the lanes published: complete, each key's first appearances in order, one id per
 // message. It returns the number of repetitions.
-func check(tb testing.TB, got []Entry, keys []string, n int) int {
+func Check(tb testing.TB, got []Entry, keys []string, n int) int {
 	tb.Helper()
 	last := map[string]int{}
 	again := 0

@@ -53,21 +53,25 @@ func (n *Net) Dial(ctx context.Context, network, address string) (net.Conn, erro
 // Set changes the mode. Connections that lost bytes in a hole are cut when it ends.
 func (n *Net) Set(m Mode) {
 	n.mu.Lock()
-	was := n.mode
-	n.mode = m
-	if was != Hole && m == Hole {
+	defer n.mu.Unlock()
+	if n.mode != Hole && m == Hole {
 		n.swallows = make(chan struct{})
 	}
-	n.mu.Unlock()
-	if was == Hole || m == Refuse {
-		n.Cut()
+	if n.mode == Hole && m != Hole || m == Refuse {
+		n.cut() // first, lest what was on its way into the hole is passed on
 	}
+	n.mode = m
 }
 
 // Cut resets all connections.
 func (n *Net) Cut() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.cut()
+}
+
+// cut is Cut with the lock held.
+func (n *Net) cut() {
 	for c := range n.conns {
 		reset(c)
 	}
@@ -111,11 +115,11 @@ func (n *Net) serve(l net.Listener, target string) {
 
 func (n *Net) relay(client net.Conn, target string) {
 	defer reset(client)
-	if n.now() == Refuse || !n.add(client) {
+	if !n.add(client) {
 		return
 	}
 	defer n.remove(client)
-	server, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(context.Background(), "tcp", target)
+	server, err := (&net.Dialer{Timeout: patience}).DialContext(context.Background(), "tcp", target)
 	if err != nil {
 		return
 	}
@@ -175,7 +179,7 @@ func (n *Net) now() Mode {
 func (n *Net) add(c net.Conn) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed {
+	if n.closed || n.mode == Refuse {
 		return false
 	}
 	n.conns[c] = struct{}{}

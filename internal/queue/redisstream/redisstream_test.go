@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -28,6 +29,9 @@ func TestMain(m *testing.M) {
 	code := queuetest.Main(m, func() {})
 	os.Exit(leaktest.Check(code))
 }
+
+// patience is how long anything may take, on a machine that is busy.
+const patience = 3 * time.Minute
 
 // process is a redis-server with an append-only file that is synced for each write.
 type process struct {
@@ -182,7 +186,7 @@ func TestConformance(t *testing.T) {
 
 func dest(t *testing.T, url string) port.Destination {
 	t.Helper()
-	d, err := open(t, url, port.Options{})
+	d, err := open(t, url, port.Options{Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,13 +203,25 @@ func TestRepetition(t *testing.T) {
 	}{{"", 3}, {"&maxlen=1000", 3}, {"&dedup=0", 4}, {"&layout=single", 4}} {
 		q := p.Queue(t)
 		l := queuetest.NewLanes(dest(t, q.URL+tt.params))
-		for _, i := range []int{1, 2, 2, 1} {
-			if err := l.Deliver(t.Context(), queuetest.NewMessage("v/live/a", i)); err != nil {
+		deliver := func(key string, i int) {
+			if err := l.Deliver(t.Context(), queuetest.NewMessage(key, i)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got := len(q.Read(t)); got != tt.want {
-			t.Errorf("%q: %d entries, want %d", tt.params, got, tt.want)
+		deliver("v/live/other", 1) // now there is a connection
+		before := l.Doubtful()
+		for _, i := range []int{1, 2, 2, 1} {
+			deliver("v/live/a", i)
+		}
+		got := 0
+		for _, e := range q.Read(t) {
+			if e.Key == "v/live/a" {
+				got++
+			}
+		}
+		// Without the script an attempt that was given up may have added one.
+		if spare := l.Doubtful() - before; got < tt.want || got > tt.want+spare {
+			t.Errorf("%q: %d entries, want %d, %d attempts were given up", tt.params, got, tt.want, spare)
 		}
 	}
 }
@@ -264,7 +280,8 @@ func TestBackAtOnce(t *testing.T) {
 	p := start(t, "")
 	for name, q := range map[string]queuetest.Queue{"plain": p.Queue(t), "TLS": p.Secure(t)} {
 		t.Run(name, func(t *testing.T) {
-			d, err := open(t, q.URL, port.Options{TLS: queuetest.Certificates(t).Client})
+			// No attempt may fail for lack of time.
+			d, err := open(t, q.URL, port.Options{TLS: queuetest.Certificates(t).Client, Timeout: patience, ConnectTimeout: patience})
 			if err != nil {
 				t.Fatal(err)
 			}
