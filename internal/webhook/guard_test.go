@@ -39,9 +39,19 @@ func newFakeDNS(t *testing.T, names map[string][][]string) (*fakeDNS, *net.Resol
 		<-d.done
 	})
 	return d, &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "udp", conn.LocalAddr().String())
+		c, err := (&net.Dialer{}).DialContext(ctx, "udp", conn.LocalAddr().String())
+		if err != nil {
+			return nil, err
+		}
+		return patientConn{c.(*net.UDPConn)}, nil
 	}}
 }
+
+// patientConn waits for an answer however long it takes: the resolver would ask again after five seconds, and give up.
+type patientConn struct{ *net.UDPConn }
+
+// SetDeadline implements net.Conn.
+func (patientConn) SetDeadline(time.Time) error { return nil }
 
 func (d *fakeDNS) serve() {
 	defer close(d.done)
@@ -107,12 +117,12 @@ func TestGuardAfterResolution(t *testing.T) {
 	_, resolver := newFakeDNS(t, names)
 	c := newClient(t, Config{Guard: PublicOnly, Resolver: resolver, MaxRedirects: -1})
 	for name := range kinds {
-		if r := send(t, c, "http://"+name+".test:9/", 5*time.Second); !errors.Is(r.Err, ErrRefused) {
+		if r := send(t, c, "http://"+name+".test:9/", patience); !errors.Is(r.Err, ErrRefused) {
 			t.Errorf("%s: %d %v", name, r.Status, r.Err)
 		}
 	}
 	for _, host := range []string{"2130706433", "0x7f.1", "127.1", "017700000001"} { // spellings that some resolvers take for addresses
-		if r := send(t, c, "http://"+host+":9/", 5*time.Second); r.Err == nil {
+		if r := send(t, c, "http://"+host+":9/", patience); r.Err == nil {
 			t.Errorf("%s: %d", host, r.Status)
 		}
 	}
@@ -133,8 +143,8 @@ func TestGuardAgainstRebinding(t *testing.T) {
 		return PublicOnly(ctx, network, a)
 	}
 	c := newClient(t, Config{Guard: guard, Resolver: resolver})
-	first := send(t, c, "http://rebind.test:"+port+"/", 5*time.Second)
-	second := send(t, c, "http://rebind.test:"+port+"/", 5*time.Second)
+	first := send(t, c, "http://rebind.test:"+port+"/", patience)
+	second := send(t, c, "http://rebind.test:"+port+"/", patience)
 	if first.Err == nil || errors.Is(first.Err, ErrRefused) || !errors.Is(second.Err, ErrRefused) {
 		t.Errorf("first %v, second %v", first.Err, second.Err)
 	}
@@ -144,7 +154,7 @@ func TestGuardAgainstRebinding(t *testing.T) {
 	if len(seen) != 2 || asked < 2 || rec.conns.Load() != 0 {
 		t.Errorf("%v after %d questions, %d connections", seen, asked, rec.conns.Load())
 	}
-	if r := send(t, c, "http://mixed.test:"+port+"/", 5*time.Second); !errors.Is(r.Err, ErrRefused) || rec.conns.Load() != 0 {
+	if r := send(t, c, "http://mixed.test:"+port+"/", patience); !errors.Is(r.Err, ErrRefused) || rec.conns.Load() != 0 {
 		t.Errorf("%v", r.Err)
 	}
 }
@@ -197,10 +207,10 @@ func TestRedirectToMetadata(t *testing.T) {
 	}))
 	defer srv.Close()
 	c := newClient(t, Config{Resolver: resolver})
-	if r := send(t, c, srv.URL, 5*time.Second); !errors.Is(r.Err, ErrRefused) {
+	if r := send(t, c, srv.URL, patience); !errors.Is(r.Err, ErrRefused) {
 		t.Errorf("%d %v", r.Status, r.Err)
 	}
-	wantAccepted(t, c.Send(t.Context(), Request{URL: srv.URL + "/other", Header: http.Header{"Authorization": {"Bearer hunter2"}, "X-A": {"b"}}}))
+	wantAccepted(t, c.Send(t.Context(), Request{URL: srv.URL + "/other", Header: http.Header{"Authorization": {"Bearer hunter2"}, "X-A": {"b"}}, Timeout: patience}))
 	if got.Get("Authorization") != "" || got.Get("X-A") != "b" {
 		t.Errorf("%v", got)
 	}
@@ -210,7 +220,7 @@ func TestRedirectToMetadata(t *testing.T) {
 func TestSecretsAreNotInErrors(t *testing.T) {
 	for _, cfg := range []Config{{}, {Guard: PublicOnly}, {Proxy: "http://joe:hunter2@127.0.0.1:1"}, {Proxy: "ftp://joe:hunter2@x"}} {
 		for _, to := range []string{"http://joe:hunter2@127.0.0.1:1/?k=hunter2", "https://joe:hunter2@127.0.0.1:1/", "http://joe:hunter2@%zz/"} {
-			if r := send(t, newClient(t, cfg), to, 5*time.Second); r.Err == nil || strings.Contains(r.Err.Error(), "hunter2") {
+			if r := send(t, newClient(t, cfg), to, patience); r.Err == nil || strings.Contains(r.Err.Error(), "hunter2") {
 				t.Errorf("%s: %v", to, r.Err)
 			}
 		}

@@ -6,17 +6,20 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hookline/hookline/internal/queue/queuetest"
 )
 
 func TestConnectionIsReused(t *testing.T) {
 	r := answers(t, true, okWire())
-	c := newClient(t, Config{})
+	c := newClient(t, Config{IdleTimeout: time.Hour})
 	for range 50 {
-		wantAccepted(t, send(t, c, r.url("/"), 5*time.Second))
+		wantAccepted(t, send(t, c, r.url("/"), patience))
 	}
 	if n := r.conns.Load(); n != 1 {
 		t.Errorf("%d connections for 50 posts", n)
@@ -54,8 +57,8 @@ func TestStaleConnection(t *testing.T) {
 					readRequest(br)
 				}
 			})
-			c := newClient(t, Config{})
-			wantAccepted(t, send(t, c, r.url("/"), 5*time.Second))
+			c := newClient(t, Config{IdleTimeout: time.Hour})
+			wantAccepted(t, send(t, c, r.url("/"), patience))
 			if strings.Contains(name, "idle") {
 				<-ended
 			}
@@ -64,7 +67,7 @@ func TestStaleConnection(t *testing.T) {
 					idle.probe = nil
 				}
 			}
-			got := send(t, c, r.url("/"), 5*time.Second)
+			got := send(t, c, r.url("/"), patience)
 			if tc.retried {
 				wantAccepted(t, got)
 			} else if got.Err == nil {
@@ -88,7 +91,7 @@ func mustTarget(t testing.TB, raw string) *target {
 
 func TestFreshConnectionIsNotRetried(t *testing.T) {
 	r := newReceiver(t, func(_ net.Conn, br *bufio.Reader, _ int64, _ <-chan struct{}) { readRequest(br) })
-	got := send(t, newClient(t, Config{}), r.url("/"), 5*time.Second)
+	got := send(t, newClient(t, Config{}), r.url("/"), patience)
 	if got.Err == nil || r.conns.Load() != 1 {
 		t.Errorf("err %v after %d connections", got.Err, r.conns.Load())
 	}
@@ -106,22 +109,22 @@ func TestUnsolicitedAnswerIsNotTakenForTheNext(t *testing.T) {
 		readRequest(br)
 	})
 	c := newClient(t, Config{})
-	wantAccepted(t, send(t, c, r.url("/"), 5*time.Second))
+	wantAccepted(t, send(t, c, r.url("/"), patience))
 	<-late
-	wantAccepted(t, send(t, c, r.url("/"), 5*time.Second))
+	wantAccepted(t, send(t, c, r.url("/"), patience))
 }
 
 func TestServerRestart(t *testing.T) {
-	first := answers(t, true, okWire())
-	addr := first.ln.Addr().String()
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(queuetest.FreePort(t)))
+	first := newReceiverAt(t, addr, answering(true, okWire()))
 	c := newClient(t, Config{})
 	var wg sync.WaitGroup
 	for range 8 {
-		wg.Go(func() { send(t, c, first.url("/"), 5*time.Second) })
+		wg.Go(func() { send(t, c, first.url("/"), patience) })
 	}
 	wg.Wait()
 	first.stop()
-	if got := send(t, c, first.url("/"), 5*time.Second); got.Err == nil {
+	if got := send(t, c, first.url("/"), patience); got.Err == nil {
 		t.Fatal("answered while nobody listened")
 	}
 	ln, err := net.Listen("tcp", addr)
@@ -134,7 +137,7 @@ func TestServerRestart(t *testing.T) {
 	}
 	wg.Go(func() { _ = srv.Serve(ln) })
 	for range 10 {
-		wantAccepted(t, send(t, c, first.url("/"), 5*time.Second))
+		wantAccepted(t, send(t, c, first.url("/"), patience))
 	}
 	_ = srv.Close()
 	wg.Wait()
@@ -143,13 +146,13 @@ func TestServerRestart(t *testing.T) {
 func TestClose(t *testing.T) {
 	r := answers(t, true, okWire())
 	c := New(Config{})
-	wantAccepted(t, send(t, c, r.url("/"), 5*time.Second))
+	wantAccepted(t, send(t, c, r.url("/"), patience))
 	for range 2 {
 		if err := c.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := send(t, c, r.url("/"), 5*time.Second); !errors.Is(got.Err, ErrClosed) {
+	if got := send(t, c, r.url("/"), patience); !errors.Is(got.Err, ErrClosed) {
 		t.Error(got.Err)
 	}
 }
@@ -163,7 +166,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		close(gone)
 	})
 	c := newClient(t, Config{IdleTimeout: 10 * time.Millisecond})
-	wantAccepted(t, send(t, c, r.url("/"), 5*time.Second))
+	wantAccepted(t, send(t, c, r.url("/"), patience))
 	<-gone
 	c.pool.mu.Lock()
 	defer c.pool.mu.Unlock()

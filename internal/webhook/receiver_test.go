@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	leaktest.Main(m)
 }
 
+// patience is how long an attempt may take that is to be answered, on a machine that is busy.
+const patience = 3 * time.Minute
+
 // receiver is a raw TCP server whose behaviour per connection is a function: hostile receivers can't be written with
 // net/http.
 type receiver struct {
@@ -40,7 +43,13 @@ type receiver struct {
 // newReceiver runs serve for every connection; n counts them from 1. The connection is closed when serve returns.
 func newReceiver(t testing.TB, serve func(c net.Conn, br *bufio.Reader, n int64, done <-chan struct{})) *receiver {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	return newReceiverAt(t, "127.0.0.1:0", serve)
+}
+
+// newReceiverAt is newReceiver at an address.
+func newReceiverAt(t testing.TB, addr string, serve func(c net.Conn, br *bufio.Reader, n int64, done <-chan struct{})) *receiver {
+	t.Helper()
+	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,13 +107,18 @@ func readRequest(br *bufio.Reader) *http.Request {
 
 // answers returns a receiver that answers every request with the same bytes and keeps the connection if keep is set.
 func answers(t testing.TB, keep bool, wire string) *receiver {
-	return newReceiver(t, func(c net.Conn, br *bufio.Reader, _ int64, _ <-chan struct{}) {
+	return newReceiver(t, answering(keep, wire))
+}
+
+// answering is what answers serves.
+func answering(keep bool, wire string) func(c net.Conn, br *bufio.Reader, n int64, done <-chan struct{}) {
+	return func(c net.Conn, br *bufio.Reader, _ int64, _ <-chan struct{}) {
 		for readRequest(br) != nil {
 			if _, err := io.WriteString(c, wire); err != nil || !keep {
 				return
 			}
 		}
-	})
+	}
 }
 
 const okBody = `{"code":0,"msg":"success"}`

@@ -124,7 +124,7 @@ func TestClientCertificate(t *testing.T) {
 		Log: slog.New(slog.DiscardHandler),
 	}
 	c := newClient(t, Config{TLS: files.TLS})
-	if r := send(t, c, srv.URL, 5*time.Second); r.Err == nil || !strings.Contains(r.Err.Error(), "ca.pem") {
+	if r := send(t, c, srv.URL, patience); r.Err == nil || !strings.Contains(r.Err.Error(), "ca.pem") {
 		t.Errorf("without files: %d %v", r.Status, r.Err)
 	}
 	install := func(a *authority, name string) {
@@ -136,25 +136,25 @@ func TestClientCertificate(t *testing.T) {
 	install(ca, "one")
 	for _, name := range []string{"one", "two"} {
 		install(ca, name)
-		if wantAccepted(t, send(t, c, srv.URL, 5*time.Second)); caller != name {
+		if wantAccepted(t, send(t, c, srv.URL, patience)); caller != name {
 			t.Errorf("the receiver saw %q, not %q", caller, name)
 		}
 	}
 	cert, _ := ca.issue("three")
 	put(t, files.CertFile, cert) // its key is not there yet
-	if wantAccepted(t, send(t, c, srv.URL, 5*time.Second)); caller != "two" {
+	if wantAccepted(t, send(t, c, srv.URL, patience)); caller != "two" {
 		t.Errorf("half exchanged: %q", caller)
 	}
 	install(others, "stranger")
-	if r := send(t, c, srv.URL, 5*time.Second); r.Err == nil {
+	if r := send(t, c, srv.URL, patience); r.Err == nil {
 		t.Errorf("a stranger was let in: %d", r.Status)
 	}
 	install(ca, "one")
 	put(t, files.CAFile, others.pem())
-	if r := send(t, c, srv.URL, 5*time.Second); !errors.As(r.Err, new(*tls.CertificateVerificationError)) {
+	if r := send(t, c, srv.URL, patience); !errors.As(r.Err, new(*tls.CertificateVerificationError)) {
 		t.Errorf("another authority: %v", r.Err)
 	}
-	if r := send(t, newClient(t, Config{}), srv.URL, 5*time.Second); r.Err == nil {
+	if r := send(t, newClient(t, Config{}), srv.URL, patience); r.Err == nil {
 		t.Error("the system's authorities know the test's")
 	}
 }
@@ -237,23 +237,23 @@ func TestProxy(t *testing.T) {
 	at.User = url.UserPassword("joe", "hunter2")
 	cfg := Config{Proxy: at.String(), TLS: func() (*tls.Config, error) { return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil }}
 	c := newClient(t, cfg)
-	wantAccepted(t, send(t, c, clear.URL+"/a?b=c", 5*time.Second))
-	wantAccepted(t, send(t, c, secure.URL+"/d", 5*time.Second))
-	wantAccepted(t, send(t, c, secure.URL+"/e", 5*time.Second))
+	wantAccepted(t, send(t, c, clear.URL+"/a?b=c", patience))
+	wantAccepted(t, send(t, c, secure.URL+"/d", patience))
+	wantAccepted(t, send(t, c, secure.URL+"/e", patience))
 	want := []string{"POST " + clear.URL + "/a?b=c", "CONNECT " + secure.Listener.Addr().String()}
 	if strings.Join(f.seen, " ") != strings.Join(want, " ") || len(paths) != 3 || f.auth != "Basic am9lOmh1bnRlcjI=" {
 		t.Errorf("the proxy saw %q with %q, the receiver %q", f.seen, f.auth, paths)
 	}
-	if r := send(t, c, clear.URL+"/away", 5*time.Second); r.Status != http.StatusFound && r.Status != http.StatusOK {
+	if r := send(t, c, clear.URL+"/away", patience); r.Status != http.StatusFound && r.Status != http.StatusOK {
 		t.Errorf("%d %v", r.Status, r.Err)
 	}
 	f.refuse = http.StatusForbidden
-	if r := send(t, newClient(t, cfg), secure.URL, 5*time.Second); !errors.Is(r.Err, ErrProxy) || !strings.Contains(r.Err.Error(), "403") {
+	if r := send(t, newClient(t, cfg), secure.URL, patience); !errors.Is(r.Err, ErrProxy) || !strings.Contains(r.Err.Error(), "403") {
 		t.Errorf("%d %v", r.Status, r.Err)
 	}
 	guarded := cfg
 	guarded.Guard = PublicOnly
-	if r := send(t, newClient(t, guarded), secure.URL, 5*time.Second); !errors.Is(r.Err, ErrRefused) {
+	if r := send(t, newClient(t, guarded), secure.URL, patience); !errors.Is(r.Err, ErrRefused) {
 		t.Errorf("a private proxy: %v", r.Err)
 	}
 }
