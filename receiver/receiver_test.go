@@ -488,7 +488,7 @@ func TestRefusedRequests(t *testing.T) {
 
 func TestOrderAndBackPressure(t *testing.T) {
 	entered, release := make(chan uint64), make(chan struct{})
-	r, s, _ := setup(t, receiver.WithLimits(100, 1), receiver.OnStreamChanged(
+	r, s, _ := setup(t, receiver.WithLimits(100, 1), receiver.WithTimeout(time.Hour), receiver.OnStreamChanged(
 		func(_ context.Context, e *receiver.Event, _ *receiver.StreamChanged) error {
 			entered <- e.Seq
 			<-release

@@ -435,7 +435,7 @@ func TestZLMReconcile(t *testing.T) {
 	srv := httptest.NewServer(l)
 	defer srv.Close()
 	r, z, j := plain(t, receiver.ZLMediaKit{})
-	api := &receiver.ZLMediaKitAPI{URL: srv.URL + "/", Secret: "s"}
+	api := &receiver.ZLMediaKitAPI{URL: srv.URL + "/", Secret: "s", Client: srv.Client()}
 	media := func(h receivertest.Hook) {
 		delete(h.Body, "regist")
 		h.Body["aliveSecond"] = 7

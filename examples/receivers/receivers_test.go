@@ -24,7 +24,7 @@ import (
 )
 
 // patience bounds every wait for a program.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // program is a receiver in another language.
 type program struct {
@@ -164,7 +164,7 @@ func (r *process) try(req *request) (int, []byte, error) {
 	for k, v := range req.Headers {
 		out.Header.Set(k, v)
 	}
-	out.Close = len(req.Body) > 4<<20 // who refuses a large body may hang up
+	out.Close = true // some hang up when nothing comes for 5 s, or after a large body
 	resp, err := http.DefaultClient.Do(out)
 	if err != nil {
 		return 0, nil, err

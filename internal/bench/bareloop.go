@@ -168,7 +168,7 @@ func loopChild(ctx context.Context, raw []byte) error {
 
 // welcome reads the request of a viewer and answers it.
 func welcome(c net.Conn) error {
-	const limit = 10 * time.Second
+	const limit = time.Minute
 	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func tinySizes() sizes {
 	return sizes{
 		keys: 50, warm: 40, pairs: 2, events: 200, outstanding: 50,
 		idleEvents: 5, idleGap: time.Millisecond, loadedFor: 50 * time.Millisecond,
-		troublePairs: 1, troubleEvents: 100, troubleLimit: time.Second, memoryKeys: 200, manyKeys: 300, endpoints: 4, endpointEvents: 50, idleEndpoints: 5, queueEvents: 20, journaled: 500, raises: 200, scheduled: 200,
+		troublePairs: 1, troubleEvents: 100, troubleLimit: 20 * time.Second, memoryKeys: 200, manyKeys: 300, endpoints: 4, endpointEvents: 50, idleEndpoints: 5, queueEvents: 20, journaled: 500, raises: 200, scheduled: 200,
 		idleFor: 100 * time.Millisecond, firstBytes: 3, firstByteGap: time.Millisecond, bitrate: 10_000_000,
 		viewersFew: 30, viewersMany: 50, recorded: 160 * time.Millisecond, fanoutPairs: 1, fanoutFor: 200 * time.Millisecond, settle: 100 * time.Millisecond,
 		backlog: 20_000, backlogRate: 5_000, streams: 3, crowdFor: 300 * time.Millisecond, publishers: 5, recorded100: 4, hlsClients: 2, channels: 3, manyWatch: 7,
@@ -197,7 +197,7 @@ func TestOnly(t *testing.T) {
 // TestSlowMachine cuts every phase: what was accepted until then has a rate, and the load goes on in the next one.
 func TestSlowMachine(t *testing.T) {
 	s := tinySizes()
-	s.troubleEvents, s.troubleLimit = 1_000_000, 300*time.Millisecond
+	s.troubleEvents, s.troubleLimit = 1_000_000, 2*time.Second
 	e, stop, err := newEnv(t.Context(), Config{}, s)
 	if err != nil {
 		t.Fatal(err)

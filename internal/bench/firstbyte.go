@@ -15,7 +15,7 @@ import (
 )
 
 // firstByteLimit bounds the wait of one viewer.
-const firstByteLimit = 10 * time.Second
+const firstByteLimit = time.Minute
 
 // viewerFirstByte measures how long viewers, one after the other, wait for media.
 func viewerFirstByte(ctx context.Context, e *env) ([]Result, error) {

@@ -183,7 +183,7 @@ func (e *env) segmentsPerCPU(ctx context.Context, pid int, args fetchArgs) (floa
 }
 
 // segmentLimit bounds the wait for segments.
-const segmentLimit = 30 * time.Second
+const segmentLimit = 2 * time.Minute
 
 // segments waits until the list of the stream has some, and returns how a viewer fetches them.
 func (s *scene) segments(ctx context.Context) (args fetchArgs, err error) {

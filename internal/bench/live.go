@@ -187,7 +187,7 @@ func (p *process) metric(ctx context.Context, prefix string) (sum float64, err e
 	}
 	t := &http.Transport{DisableKeepAlives: true}
 	defer t.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: t, Timeout: 5 * time.Second}).Do(req)
+	resp, err := (&http.Client{Transport: t, Timeout: time.Minute}).Do(req)
 	if err != nil {
 		return 0, err
 	}

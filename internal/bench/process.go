@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	startLimit = 20 * time.Second // until a server is up
-	stopLimit  = 10 * time.Second // until it has ended in good order
-	anyPort    = "65535"          // lets the system choose
+	startLimit = 2 * time.Minute // until a server is up
+	stopLimit  = time.Minute     // until it has ended in good order
+	anyPort    = "65535"         // lets the system choose
 )
 
 // ErrServer says that the server under test did not start or stop as it should.

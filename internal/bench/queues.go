@@ -75,7 +75,7 @@ func (e *env) queueRates(ctx context.Context, dest queue.Destination) (ours, bar
 // connected waits until a message gets through: a destination connects in its own time, and what it is given meanwhile
 // fails at once.
 func connected(ctx context.Context, dest queue.Destination) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	for i := uint64(1); ; i++ {
 		err := dest.Publish(ctx, queue.Message{Key: "v/bare/first", ID: fmt.Sprintf("first-%d", i), Type: "bare", Seq: i, Epoch: 1, Body: []byte("{}")})

@@ -285,7 +285,7 @@ func padding() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	_, err = r.load(ctx, 1, 1, newStreams(1, ""))
 	if err = errors.Join(err, r.close()); err != nil {

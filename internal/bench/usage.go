@@ -63,7 +63,7 @@ func procField(pid int, file, name string) (uint64, error) {
 }
 
 // idleLimit bounds the wait for a server to come to rest.
-const idleLimit = 15 * time.Second
+const idleLimit = time.Minute
 
 // rssIdle measures the resident memory of the real server when it has nothing to do.
 func rssIdle(ctx context.Context, e *env) ([]Result, error) {

@@ -18,7 +18,7 @@ import (
 // tool runs a program, which must be there and have nothing to complain about, and returns its output.
 func tool(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	var stderr strings.Builder
@@ -63,19 +63,17 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// TestDecodeLive: the same through a server.
+// TestDecodeLive: the same through a server. The player comes first and waits.
 func TestDecodeLive(t *testing.T) {
 	s := pubtest.Start(t)
-	accepted := make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
-		_, err := Run(t.Context(), Config{
-			URL: s.RTMP + "/live/cam", Realtime: true, Life: 2 * time.Second, Bitrate: 200_000,
-			OnAccepted: func(Publication) { close(accepted) },
-		})
+		err := s.AwaitPlayers(t.Context(), 1)
+		if err == nil {
+			_, err = Run(t.Context(), Config{URL: s.RTMP + "/live/cam", Realtime: true, Life: 2 * time.Second, Bitrate: 200_000})
+		}
 		done <- err
 	}()
-	<-accepted
 	got := tool(t, "ffprobe", "-v", "error", "-count_frames", "-of", "csv=p=0", "-show_entries", "stream=codec_name,nb_read_frames",
 		s.RTMP+"/live/cam")
 	if err := <-done; err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/hookline/hookline/internal/leaktest"
 	"github.com/hookline/hookline/internal/pubtool"
 	"github.com/hookline/hookline/internal/pubtool/pubtest"
+	"github.com/hookline/hookline/internal/queue/queuetest"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -196,9 +197,15 @@ func TestClosedByTheServer(t *testing.T) {
 	}
 }
 
+// loopback returns an address that nobody else gets, and where nobody listens.
+func loopback(t *testing.T) string {
+	t.Helper()
+	return fmt.Sprintf("127.0.0.1:%d", queuetest.FreePort(t))
+}
+
 // TestRestart: with Churn a server that is away costs time, not publications.
 func TestRestart(t *testing.T) {
-	s := pubtest.Start(t)
+	s := pubtest.StartAt(t, loopback(t))
 	lost := make(chan struct{}, 100)
 	var out bytes.Buffer
 	done := make(chan struct{})
@@ -228,13 +235,7 @@ func TestRestart(t *testing.T) {
 }
 
 func TestUnreachable(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := "rtmp://" + l.Addr().String() + "/live/cam"
-	l.Close()
-	res, err := pubtool.Run(t.Context(), pubtool.Config{URL: url, Streams: 2, Realtime: true})
+	res, err := pubtool.Run(t.Context(), pubtool.Config{URL: "rtmp://" + loopback(t) + "/live/cam", Streams: 2, Realtime: true})
 	if !errors.Is(err, pubtool.ErrFailed) || res.Unreachable != 2 || len(res.Publications) != 0 {
 		t.Errorf("%+v %v", res, err)
 	}

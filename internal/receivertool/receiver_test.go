@@ -76,6 +76,9 @@ func post(ctx context.Context, c *http.Client, url, body string) (int, string, e
 	return resp.StatusCode, string(raw), err
 }
 
+// began is when the events of the tests were raised: an event keeps its time when it is made again.
+var began = time.Now().Add(-time.Minute)
+
 func envelope(typ event.Type, stream string, seq uint64) string {
 	order := fmt.Sprintf(`"seq":%d,"prev":%d,`, seq, max(seq, 1)-1)
 	if seq == 0 {
@@ -83,7 +86,7 @@ func envelope(typ event.Type, stream string, seq uint64) string {
 	}
 	return fmt.Sprintf(`"event":{"id":"%s-%d-%s","type":%q,"source":"srv","incarnation":"i","epoch":1767319445678,`+
 		`"stream":%q,"publication":"publication-1",%s"time":%q}`,
-		typ, seq, stream, typ, stream, order, time.Now().Add(-time.Minute).Truncate(time.Minute).Add(time.Duration(seq)).UTC().Format(time.RFC3339Nano))
+		typ, seq, stream, typ, stream, order, began.Add(time.Duration(seq)).UTC().Format(time.RFC3339Nano))
 }
 
 // changed is the body of a register.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/httplive"
@@ -19,6 +20,9 @@ import (
 	"github.com/hookline/hookline/internal/rtsp"
 	"github.com/hookline/hookline/internal/stream"
 )
+
+// patience is what the server has with everybody: on a machine that is busy, peers are slow.
+const patience = 5 * time.Minute
 
 // Server is a media server.
 type Server struct {
@@ -46,10 +50,12 @@ func Start(t *testing.T) *Server {
 func StartAt(t *testing.T, addr string) *Server {
 	t.Helper()
 	s := &Server{plane: new(plane), done: make(chan error, 2)}
-	s.Hub = stream.New(stream.DefaultConfig(), s.plane, s.plane, slices.Concat(
+	hub := stream.DefaultConfig()
+	hub.MaxStreamWait = patience
+	s.Hub = stream.New(hub, s.plane, s.plane, slices.Concat(
 		rtmp.Formats(true), rtsp.Formats(rtsp.Packing{AudioMTU: 600}), httplive.Formats(false)))
-	s.rtmp = rtmp.New(rtmp.Config{Logger: slog.New(slog.DiscardHandler)}, rtmp.HubOf(s.Hub))
-	s.rtsp = rtsp.New(rtsp.Config{Logger: slog.New(slog.DiscardHandler)}, s.Hub, s.plane)
+	s.rtmp = rtmp.New(rtmp.Config{Logger: slog.New(slog.DiscardHandler), Handshake: patience, KeepAlive: patience, WriteTimeout: patience}, rtmp.HubOf(s.Hub))
+	s.rtsp = rtsp.New(rtsp.Config{Logger: slog.New(slog.DiscardHandler), Handshake: patience, KeepAlive: patience, WriteTimeout: patience}, s.Hub, s.plane)
 	s.addr = s.listen(t, addr, s.rtmp.Serve)
 	s.RTMP = "rtmp://" + s.addr
 	s.RTSP = "rtsp://" + s.listen(t, "127.0.0.1:0", s.rtsp.Serve)
@@ -108,6 +114,23 @@ func (s *Server) Ended() []*fact.PublicationEnded {
 	return slices.Clone(s.plane.ended)
 }
 
+// AwaitPlayers waits until n players have come and wait for a stream that is not there yet. The error is that of ctx.
+func (s *Server) AwaitPlayers(ctx context.Context, n int) error {
+	for {
+		s.plane.mu.Lock()
+		waiting := s.plane.waiting
+		s.plane.mu.Unlock()
+		if waiting >= n {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
 // Asked returns the parameters of the publications that were asked for.
 func (s *Server) Asked() []string {
 	s.plane.mu.Lock()
@@ -121,6 +144,7 @@ type plane struct {
 	refusal string
 	ended   []*fact.PublicationEnded
 	asked   []string
+	waiting int // players that found nothing
 }
 
 // Raise implements stream.Facts.
@@ -165,7 +189,10 @@ func (*plane) Credentials(context.Context, stream.PlayQuestion, string, string, 
 }
 
 // NotFound implements stream.Gate: players wait.
-func (*plane) NotFound(context.Context, stream.PlayQuestion) (bool, fact.Outcome) {
+func (p *plane) NotFound(context.Context, stream.PlayQuestion) (bool, fact.Outcome) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting++
 	return false, fact.Outcome{}
 }
 
