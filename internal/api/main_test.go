@@ -147,7 +147,8 @@ func newWorld(t *testing.T, change ...func(*Deps)) *world {
 		},
 		Allowed: func(a netip.Addr) bool { return a.IsLoopback() },
 		Config:  w.config, Hub: w.hub, Sessions: w.sessions, Journal: w.journal, Broadcaster: w.bc,
-		Readiness: w.ready, Version: Version{"now", "main", "abc"},
+		WriteTimeout: time.Hour, // nobody is cut for being slow
+		Readiness:    w.ready, Version: Version{"now", "main", "abc"},
 		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, c := range change {

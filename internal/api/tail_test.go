@@ -27,6 +27,10 @@ func (w *world) listen(cfg ServerConfig, h http.Handler) (srv *http.Server, addr
 		w.t.Fatal(err)
 	}
 	cfg.Logger = w.api.log
+	cfg.HeaderTimeout = time.Hour // nobody is cut for being slow
+	if cfg.IdleTimeout == nil {
+		cfg.IdleTimeout = func() time.Duration { return time.Hour }
+	}
 	srv = NewServer(cfg, h, w.sessions)
 	done := make(chan struct{})
 	go func() {

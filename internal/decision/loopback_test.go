@@ -46,7 +46,7 @@ func TestLoopback(t *testing.T) {
 	defer func() { _ = client.Close() }()
 	cfg := config()
 	cfg.URLs = map[event.Type]string{event.OnPublish: srv.URL + "/index/hook/on_publish?k=v", event.OnPlay: srv.URL}
-	cfg.RetryDelay = time.Millisecond
+	cfg.Timeout, cfg.RetryDelay = 3*time.Minute, time.Millisecond
 	s := New(cfg, Deps{Sequence: &fakeSequence{}, Sender: client})
 
 	if v := s.Publish(t.Context(), publishQuestion("a")); !v.Outcome.Allowed || v.Options.StreamReplace != "other" {

@@ -81,6 +81,10 @@ func TestEmptyVhost(t *testing.T) {
 }
 
 func TestDefaults(t *testing.T) {
+	synctest.Test(t, testDefaults) // in virtual time: the outcome says how long it took
+}
+
+func testDefaults(t *testing.T) {
 	off, empty := config(), config()
 	off.Enable = false
 	empty.URLs = nil

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -116,6 +117,7 @@ func TestFatalEndsItsGoroutineOnly(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			j.brokenWait = time.Hour // it ends, and may take its time
 			logger := &pebbleLogger{j: j}
 			returned := false
 			call := func() error {
@@ -154,6 +156,7 @@ func TestPanicIsDeath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	j.brokenWait = time.Hour
 	defer j.Close()
 	err = j.guarded(func() error { panic(runtime.Error(nil)) })
 	if !errors.Is(err, journal.ErrDead) || !errors.Is(err, errPanic) {

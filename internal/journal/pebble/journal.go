@@ -44,6 +44,8 @@ type Journal struct {
 	closed    atomic.Bool
 	closeOnce sync.Once
 	closeErr  error
+	// brokenWait is how long Close waits for a Pebble that is broken.
+	brokenWait time.Duration
 
 	dead   atomic.Pointer[error] // wraps ErrDead; set before fs is frozen
 	broken atomic.Bool           // Pebble has called Fatalf or panicked: its locks may be held for ever
@@ -309,8 +311,8 @@ func (j *Journal) Close() error {
 	return j.closeErr
 }
 
-// brokenWait is how long Close waits for a Pebble that has given up.
-const brokenWait = 2 * time.Second
+// defaultBrokenWait is how long Close waits for a Pebble that has given up.
+const defaultBrokenWait = 2 * time.Second
 
 // close marks the run as clean, closes the database and releases the lock.
 func (j *Journal) close() error {
@@ -324,7 +326,7 @@ func (j *Journal) close() error {
 	if !j.broken.Load() {
 		return errors.Join(<-done, j.lock.Close())
 	}
-	timer := time.NewTimer(brokenWait)
+	timer := time.NewTimer(j.brokenWait)
 	defer timer.Stop()
 	select {
 	case err := <-done:

@@ -44,7 +44,7 @@ func open(c Config, m machine) (*Journal, error) {
 		}
 		c.Dir = abs
 	}
-	j := &Journal{dir: c.Dir, log: c.Logger}
+	j := &Journal{dir: c.Dir, log: c.Logger, brokenWait: defaultBrokenWait}
 	if j.log == nil {
 		j.log = slog.Default()
 	}
