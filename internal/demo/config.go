@@ -27,10 +27,10 @@ const (
 	graceMargin = 250 * time.Millisecond // by which a resume must have come earlier to be one for certain
 	hookTimeout = 1500 * time.Millisecond
 	overhead    = 2 * time.Second // of Seconds, for start, drain and stop
-	drainLimit  = 25 * time.Second
-	drainStall  = 8 * time.Second // more than a time-out, a pause and the grace period together
-	startLimit  = 20 * time.Second
-	stopLimit   = 20 * time.Second
+	drainLimit  = 2 * time.Minute
+	drainStall  = 20 * time.Second // on a busy machine, too; more than a time-out, a pause and the grace period together
+	startLimit  = time.Minute
+	stopLimit   = 2 * time.Minute
 )
 
 // Config of a Run.
