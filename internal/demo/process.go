@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/heldport"
 	"github.com/hookline/hookline/internal/receivertool"
 )
 
@@ -25,27 +26,30 @@ type command struct {
 	dir        string // of state and log
 	rtmp, http int
 	env        []string
+	held       []*heldport.Port // so that they are still free after the crash
 }
 
-// newCommand chooses ports.
-func newCommand(ctx context.Context, args []string, dir string, r *receivertool.Receiver) (*command, error) {
+// newCommand chooses ports, and holds them until close.
+func newCommand(args []string, dir string, r *receivertool.Receiver) (*command, error) {
 	c := &command{args: args, dir: dir}
-	var held []net.Listener // both at a time, or they might be the same
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
 	for _, port := range []*int{&c.rtmp, &c.http} {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+		p, err := heldport.Hold(netip.MustParseAddrPort("127.0.0.1:0"))
 		if err != nil {
+			c.close()
 			return nil, err
 		}
-		held = append(held, l)
-		*port = l.Addr().(*net.TCPAddr).Port
+		c.held = append(c.held, p)
+		*port = p.Number()
 	}
 	c.env = c.environment(r)
 	return c, nil
+}
+
+// close lets go of the ports.
+func (c *command) close() {
+	for _, p := range c.held {
+		p.Close()
+	}
 }
 
 func (c *command) rtmpAddr() string { return "127.0.0.1:" + strconv.Itoa(c.rtmp) }

@@ -90,10 +90,11 @@ func TestEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	c, err := newCommand(t.Context(), []string{"x"}, t.TempDir(), r)
+	c, err := newCommand([]string{"x"}, t.TempDir(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer c.close()
 	if c.rtmp == c.http || net.ParseIP(strings.Split(c.rtmpAddr(), ":")[0]) == nil {
 		t.Errorf("ports %d and %d", c.rtmp, c.http)
 	}

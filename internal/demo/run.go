@@ -76,6 +76,9 @@ func (d *demo) close() {
 	if d.crowd != nil {
 		d.crowd.end()
 	}
+	if d.command != nil {
+		d.command.close()
+	}
 	if d.receiver != nil {
 		_ = d.receiver.Close()
 	}
@@ -93,7 +96,7 @@ func (d *demo) perform(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	d.command, err = newCommand(ctx, d.cfg.Server, dir, d.receiver)
+	d.command, err = newCommand(d.cfg.Server, dir, d.receiver)
 	if err != nil {
 		return err
 	}
@@ -115,7 +118,7 @@ func (d *demo) perform(ctx context.Context, dir string) (err error) {
 func (d *demo) startServer(ctx context.Context) error {
 	begun := time.Now()
 	var err error
-	for range 3 { // something else may have taken a port in between
+	for range 3 { // where nothing holds the ports something else may have taken one in between
 		if d.server, err = d.command.start(ctx); err == nil {
 			d.starts = append(d.starts, begun)
 			return nil

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/hookline/hookline/event"
+	"github.com/hookline/hookline/internal/heldport"
 	"github.com/hookline/hookline/internal/ordercheck"
 )
 
@@ -37,6 +39,7 @@ const (
 type Receiver struct {
 	cfg     Config
 	addr    string
+	port    *heldport.Port // addr's, while the receiver is down as well; nil: nothing holds it
 	checker *ordercheck.Checker
 	print   printer
 	stop    chan struct{} // closed by Close
@@ -92,13 +95,26 @@ func Start(ctx context.Context, cfg Config) (*Receiver, error) {
 		print:    newPrinter(cfg),
 		attempts: attempts{count: map[string]int{}},
 	}
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Addr)
+	r.hold()
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", r.cfg.Addr)
 	if err != nil {
+		r.port.Close()
 		return nil, fmt.Errorf("receivertool: %w", err)
 	}
 	r.addr = ln.Addr().String()
 	r.serve(ln)
 	return r, nil
+}
+
+// hold keeps the port of an IPv4 address. What can't be held is no error here: Listen has a better one.
+func (r *Receiver) hold() {
+	addr, err := netip.ParseAddrPort(r.cfg.Addr)
+	if err != nil || !addr.Addr().Is4() {
+		return
+	}
+	if r.port, err = heldport.Hold(addr); err == nil {
+		r.cfg.Addr = netip.AddrPortFrom(addr.Addr(), uint16(r.port.Number())).String()
+	}
 }
 
 // serve starts a server on ln. The caller holds the lock, or is the only one who knows r.
@@ -138,8 +154,8 @@ func (r *Receiver) Down() {
 	}
 }
 
-// Up accepts connections again, on the same port. It is a no-op while up. It fails when somebody else keeps the port
-// for ten seconds.
+// Up accepts connections again, on the same port. It is a no-op while up. Where nothing holds the port meanwhile it fails when
+// somebody else keeps it for ten seconds.
 func (r *Receiver) Up(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, rebind)
 	defer cancel()
@@ -217,6 +233,7 @@ func (r *Receiver) Close() error {
 		}
 		cancel()
 	}
+	r.port.Close()
 	r.running.Wait()
 	return nil
 }

@@ -1,11 +1,13 @@
 package queuetest
 
 import (
+	"net/netip"
 	"os"
 	"os/exec"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hookline/hookline/internal/heldport"
 )
 
 // starting is how long a server may take on a machine that has other things to do.
@@ -57,27 +59,15 @@ func Binary(tb testing.TB, name string, places ...string) string {
 	return path
 }
 
-// FreePort returns a TCP port of the loopback that nobody listens on. It stays reserved as long as the tests' program runs: a socket is bound
-// to it that never listens, so that the system gives it to nobody else, neither to who asks for any port nor to who connects, while
-// connections to it are refused. A server that sets SO_REUSEADDR, as all of the tests' servers do, can listen on it all the same,
-// and again after a restart.
+// FreePort returns a TCP port of the loopback that nobody listens on. It stays reserved as long as the tests' program runs: a server
+// that sets SO_REUSEADDR, as all of the tests' servers do, can listen on it, and again after a restart.
 func FreePort(tb testing.TB) int {
 	tb.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	p, err := heldport.Hold(netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
-		tb.Fatal(err)
-	}
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		tb.Fatal(err)
-	}
-	at, err := syscall.Getsockname(fd)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return at.(*syscall.SockaddrInet4).Port
+	return p.Number()
 }
 
 // Await asks until ready says yes.
