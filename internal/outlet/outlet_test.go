@@ -94,8 +94,11 @@ func TestTry(t *testing.T) {
 			t.Fatal("nothing is left over")
 		}
 	}
-	if n, taken, err := o.Try(net.Buffers{{1}}); n != 0 || taken != stream.TookNothing || err != nil {
-		t.Error(n, taken, err)
+	// What is left over comes first. Without it, when the buffer was full behind a block, there may be room again.
+	if len(o.rest) > 0 {
+		if n, taken, err := o.Try(net.Buffers{{1}}); n != 0 || taken != stream.TookNothing || err != nil {
+			t.Error(n, taken, err)
+		}
 	}
 	done := make(chan error, 1)
 	go func() {
