@@ -154,6 +154,8 @@ type API struct {
 	waiters chan struct{} // one token for each long poll
 	busy    chan struct{} // one token for each other call of /api/v1
 	strikes strikes
+	// scanTime bounds the time in which a request collects records.
+	scanTime time.Duration
 
 	mu      sync.Mutex
 	closed  bool        // guarded by mu
@@ -189,6 +191,7 @@ func New(deps Deps) *API {
 		absent: map[string]*endpoint{}, v1: v1Routes(),
 		done: make(chan struct{}), streams: make(chan struct{}, deps.MaxEventStreams),
 		waiters: make(chan struct{}, deps.MaxWaiters), busy: make(chan struct{}, maxCalls),
+		scanTime: defaultScanTime,
 	}
 	a.register()
 	return a

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 // fakeFiles tells what it was asked for.
@@ -19,6 +20,10 @@ func (fakeFiles) Download(w http.ResponseWriter, _ *http.Request, file, saveName
 
 // TestDownloadFile: whoever knows the secret needs no leave; for anybody else the files decide. Guessing is limited.
 func TestDownloadFile(t *testing.T) {
+	synctest.Test(t, guessing) // in virtual time: who guesses may again after a while
+}
+
+func guessing(t *testing.T) {
 	w := newWorld(t, func(d *Deps) { d.Files = fakeFiles{} })
 	get := func(from, query string) string {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/index/api/downloadFile?"+query, nil)

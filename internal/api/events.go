@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// scanRecords bounds the records that one request looks at, and scanTime the time that it takes; the cursor leads
+	// scanRecords bounds the records that one request looks at, and defaultScanTime the time that it takes; the cursor leads
 	// on from there.
-	scanRecords = 100000
-	scanTime    = 5 * time.Second
+	scanRecords     = 100000
+	defaultScanTime = 5 * time.Second
 	// answerBytes bounds the bodies in one answer.
 	answerBytes = 8 << 20
 	// clockSlack is how far the times of neighbours in the log may be out of order.

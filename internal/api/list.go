@@ -68,7 +68,7 @@ func (c *v1Call) listEvents() error {
 	var p *page
 	switch {
 	case back:
-		p = newPage(&f, n)
+		p = c.api.newPage(&f, n)
 		p.back = true
 		err = c.api.scanBack(c.r, p, from)
 	case wait > 0:
@@ -85,14 +85,14 @@ func (c *v1Call) listEvents() error {
 	return c.answer(http.StatusOK, eventPage{Events: p.events, Cursor: p.cursor, More: p.more, Epoch: p.epoch, Gap: p.gap})
 }
 
-func newPage(f *eventFilter, n int) *page {
-	return &page{f: f, limit: n, events: []eventView{}, deadline: time.Now().Add(scanTime)}
+func (a *API) newPage(f *eventFilter, n int) *page {
+	return &page{f: f, limit: n, events: []eventView{}, deadline: time.Now().Add(a.scanTime)}
 }
 
 // scan collects a page on from a position, 0 for the beginning. epoch is that of the record before it, 0 when the client
 // does not know.
 func (a *API) scan(r *http.Request, f *eventFilter, from uint64, epoch int64, n int) (*page, error) {
-	p := newPage(f, n)
+	p := a.newPage(f, n)
 	var err error
 	if from, p.gap, err = a.resume(from, epoch); err != nil {
 		return nil, err

@@ -155,6 +155,7 @@ func newWorld(t *testing.T, change ...func(*Deps)) *world {
 		c(&deps)
 	}
 	w.api = New(deps)
+	w.api.scanTime = time.Hour
 	t.Cleanup(func() {
 		w.api.Close()
 		if err := w.journal.Close(); err != nil {

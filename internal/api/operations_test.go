@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hookline/hookline/event"
@@ -120,6 +121,10 @@ func TestSnapshotPages(t *testing.T) {
 
 // Who has the newest gets 304.
 func TestSnapshotTag(t *testing.T) {
+	synctest.Test(t, snapshotTag) // in virtual time: an answer holds the age of what waits
+}
+
+func snapshotTag(t *testing.T) {
 	w, _ := withPlatform(t)
 	w.api.deps.Operations = &fakeOperations{}
 	for _, path := range []string{"/snapshot", "/endpoints", "/events/inc-66"} {

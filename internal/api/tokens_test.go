@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -122,6 +123,10 @@ func TestIndexActions(t *testing.T) {
 }
 
 func TestTooManyWrongSecrets(t *testing.T) {
+	synctest.Test(t, tooManyWrongSecrets) // in virtual time: time heals
+}
+
+func tooManyWrongSecrets(t *testing.T) {
 	w, _, _ := withTokens(t)
 	status := 0
 	for range maxStrikes + 1 {
@@ -154,7 +159,7 @@ func TestStrikes(t *testing.T) {
 	if s.out(a, at.Add(strikeEvery)) || !s.out(a, at.Add(strikeEvery/2)) {
 		t.Error("time heals wrongly")
 	}
-	for i := range 3 * maxStruck {
+	for i := range maxStruck + 200 {
 		s.add(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), at)
 	}
 	if len(s.all) > maxStruck || !s.out(a, at) {

@@ -169,7 +169,7 @@ func (g *publicationView) add(r *journal.Record) {
 
 // findEnds looks behind the page for the ends of publications, as far as one request goes.
 func (c *v1Call) findEnds(key string, seq uint64, groups map[string]*publicationView) error {
-	deadline := time.Now().Add(scanTime)
+	deadline := time.Now().Add(c.api.scanTime)
 	for scanned := 0; scanned < scanRecords && time.Now().Before(deadline); {
 		open := 0
 		for _, g := range groups {

@@ -172,14 +172,14 @@ func TestGuardSeesTheDialledAddress(t *testing.T) {
 		return nil
 	}})
 	mapped := "http://" + netip.AddrPortFrom(netip.AddrFrom16(ap.Addr().As16()), ap.Port()).String() + "/"
-	wantAccepted(t, send(t, c, mapped, 0))
+	wantAccepted(t, send(t, c, mapped, patience))
 	if len(seen) != 1 || seen[0] != ap {
 		t.Errorf("the guard saw %v", seen)
 	}
 	public := newClient(t, Config{Guard: PublicOnly})
 	_, port, _ := strings.Cut(ap.String(), ":")
 	for _, to := range []string{r.url("/"), "http://localhost:" + port + "/", mapped} {
-		if got := send(t, public, to, 0); !errors.Is(got.Err, ErrRefused) {
+		if got := send(t, public, to, patience); !errors.Is(got.Err, ErrRefused) {
 			t.Errorf("%s: %v", to, got.Err)
 		}
 	}
