@@ -320,7 +320,9 @@ func (p *publication) packet(t *ingest, pkt *rtp.Packet, now time.Time) error {
 			return err
 		}
 	}
-	if now.Sub(t.report) >= receiverReportEvery {
+	// Over the connection no report goes out while there is more to read: the publisher may have closed already, a second write would
+	// fail then, and what it sent last would be lost with the connection.
+	if now.Sub(t.report) >= receiverReportEvery && (t.udp || p.s.r.Buffered() == 0) {
 		t.report = now
 		p.sendReport(t, now)
 	}

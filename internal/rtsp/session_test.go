@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -386,4 +387,36 @@ func FuzzSession(f *testing.F) {
 			t.Error("a session is left")
 		}
 	})
+}
+
+// TestLastWords: what a publisher sends last, its TEARDOWN included, is taken although it has closed its connection and takes no
+// reports any more.
+func TestLastWords(t *testing.T) {
+	w := newWorld()
+	_, addr := start(t, w, Config{})
+	url := "rtsp://" + addr + "/live/a"
+	c := dial(t, addr)
+	c.ok("ANNOUNCE", url, "Content-Type: application/sdp", pcmSDP+
+		"m=audio 0 RTP/AVP 0\r\na=control:track1\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track2\r\n")
+	for _, i := range []int{0, 2} {
+		c.ok("SETUP", fmt.Sprint(url, "/track", i), fmt.Sprintf("Transport: RTP/AVP/TCP;unicast;interleaved=%d-%d;mode=record", 2*i, 2*i+1))
+	}
+	c.ok("RECORD", url)
+	var all []byte
+	for seq := range 140 { // more than the server reads at once, and less than the connection holds
+		for ch, pt := range map[byte]byte{0: 8, 4: 96} {
+			p := binary.BigEndian.AppendUint16([]byte{0x80, pt}, uint16(seq))
+			p = binary.BigEndian.AppendUint32(p, uint32(seq*160))
+			p = append(append(p, 0, 0, 0, ch+1), make([]byte, 160)...)
+			all = append(append(all, '$', ch, 0, byte(len(p))), p...)
+		}
+	}
+	all = fmt.Appendf(all, "TEARDOWN %s RTSP/1.0\r\nCSeq: 99\r\n\r\n", url)
+	if _, err := c.conn.Write(all); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.conn.Close()
+	if e := <-w.Ended; e.Reason != fact.EndUnpublish || e.Bytes < uint64(len(all)) {
+		t.Errorf("ended as %s after %d bytes of %d", e.Reason, e.Bytes, len(all))
+	}
 }
