@@ -262,7 +262,7 @@ func simulateKills(t *testing.T, seed uint64, durable bool, sum *tally) {
 		}
 		for c, list := range l.wrong {
 			if sum.wrong[c] += len(list); c == receiver.Exact {
-				t.Errorf("seed %d %+v, killed %v: %v", seed, s.w, h.since(), list)
+				t.Errorf("seed %d %+v, killed %v: %v\n%s", seed, s.w, h.since(), list, strings.Join(l.log, "\n"))
 			}
 		}
 		same, other := h.renamed()

@@ -115,7 +115,7 @@ func TestForward(t *testing.T) {
 			defer http.DefaultClient.CloseIdleConnections()
 			f := &forwardFlags{
 				client: client{URL: events.URL, Secret: testSecret}, Forward: receiver.URL, Format: format, Sign: secret.Reveal(),
-				Timeout: 10 * time.Second,
+				Timeout: 5 * time.Minute,
 			}
 			var out bytes.Buffer
 			err := f.run(t.Context(), &out)
