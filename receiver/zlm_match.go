@@ -203,9 +203,20 @@ func (z *zlm) register(e *Event, b *StreamChanged) {
 	if c := h.source.sessions[ident]; c != nil && c.stream == h.stream.key && c.life == nil && c.inc == h.inc {
 		f.life.begin, f.life.born, f.life.grace = c.index, c.at, c.grace
 	}
-	if ident == "" {
+	if ident == "" || f.life.surely(b.CreateStamp) != Exact {
 		e.Certainty = Inferred
 	}
+}
+
+// surely is how certain it is that what names a publisher of l, and a stamp, is about l. When another life of the stream has the same
+// stamp they may be one, which the publisher resumed: what came made two of it.
+func (l *life) surely(create uint64) Certainty {
+	for _, o := range l.stream.lives {
+		if o != l && !l.named && create != 0 && o.create == create && o.params == l.params {
+			return Inferred
+		}
+	}
+	return Exact
 }
 
 // match returns the life that a register belongs to.
@@ -219,7 +230,7 @@ func (st *zlmStream) match(h *hook, b *StreamChanged) (*life, Certainty) {
 		o, has := l.outputs[b.Schema], slices.Contains(l.idents, ident)
 		switch {
 		case ident != "" && has && (near(l.create, b.CreateStamp) || l.create == 0):
-			return l, Exact
+			return l, l.surely(b.CreateStamp)
 		case ident != "" && has && l.closing.IsZero() && b.CreateStamp > l.create && switched(b.Schema) && !l.strong() && (o == nil || !o.reg || o.gone):
 			return l, Inferred // an output that was switched on later
 		}
@@ -375,14 +386,14 @@ func (h *hook) publisher(b *FlowReport, c *session, st *zlmStream) (*life, Certa
 		if !c.sure && !c.life.named {
 			return c.life, Inferred
 		}
-		return c.life, Exact
+		return c.life, c.life.surely(c.life.create)
 	}
 	if b.shared() {
 		return h.device(b, st)
 	}
 	for _, l := range slices.Backward(st.lives) {
 		if l.inc == h.inc && l.publishedBy(h, b) {
-			return l, Exact
+			return l, l.surely(l.create)
 		}
 	}
 	return nil, Exact

@@ -523,6 +523,61 @@ func TestKeepReconciled(t *testing.T) {
 	})
 }
 
+// TestZLMResumedOrNew: a file made the kit take a publisher that had come back for a new one, and then the list says when its stream
+// began. What tells of that publisher is not said to be exact.
+func TestZLMResumedOrNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said []string
+		r, z, j := plain(t, receiver.ZLMediaKit{ContinuePush: 5 * time.Second},
+			receiver.OnFlowReport(func(_ context.Context, e *receiver.Event, _ *receiver.FlowReport) error {
+				said = append(said, e.Publication+" "+e.Certainty.String())
+				return nil
+			}),
+			receiver.OnRecordMP4(func(_ context.Context, e *receiver.Event, _ *receiver.Record) error {
+				said = append(said, e.Publication+" "+e.Certainty.String())
+				return nil
+			}))
+		ok(t, z.Send(z.Publish(one, "")))
+		there := z.Changed(one, "rtmp", true)
+		ok(t, z.Send(there), z.Send(z.Changed(one, "fmp4", true)))
+		time.Sleep(time.Second)
+		ok(t, z.Send(z.Changed(one, "fmp4", false))) // a retry of the publication before, or it was switched off
+		time.Sleep(3 * time.Second)
+		ok(t, z.Send(z.Report(one)))
+		time.Sleep(time.Second)
+		began := time.Now()
+		back := z.Publish(one, "")
+		ok(t, z.Send(back))
+		time.Sleep(2 * time.Second)
+		ok(t, z.Send(z.Record(one, began, 2*time.Second)))
+		raw, err := json.Marshal(there.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m receiver.StreamChanged
+		if err := json.Unmarshal(raw, &m); err != nil {
+			t.Fatal(err)
+		}
+		m.OriginSock.Identifier = back.Body["id"].(string) // the present publisher, and the stamp of the stream
+		if _, err := r.Reconcile(t.Context(), fixed{&receiver.Snapshot{Source: "zlm", Asked: time.Now(), Media: []receiver.StreamChanged{m}}}); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		ok(t, z.Send(z.Report(one)))
+		t.Log(said, j.take())
+		if len(said) != 3 {
+			t.Fatal(said)
+		}
+		first, _, _ := strings.Cut(said[0], " ")
+		for _, s := range said {
+			if p, certainty, _ := strings.Cut(s, " "); p != first && certainty == receiver.Exact.String() {
+				t.Errorf("%q", said)
+			}
+		}
+		shutdown(t, r)
+	})
+}
+
 func TestRecorder(t *testing.T) {
 	r, _, _ := setup(t)
 	var b bytes.Buffer
