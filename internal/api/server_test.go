@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hookline/hookline/event"
@@ -331,6 +332,10 @@ func TestHealth(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
+	synctest.Test(t, metrics) // in virtual time: an answer that takes long is none
+}
+
+func metrics(t *testing.T) {
 	m := NewMetrics()
 	w := newWorld(t, func(d *Deps) { d.Metrics = m })
 	m.Watch(Sources{
