@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -351,6 +352,10 @@ func TestReaders(t *testing.T) {
 }
 
 func TestRestart(t *testing.T) {
+	synctest.Test(t, restart) // in virtual time: a restart comes after a second
+}
+
+func restart(t *testing.T) {
 	w := newWorld(t)
 	if _, m := w.get("/index/api/restartServer"); m["code"] != -1.0 {
 		t.Errorf("without a way: %v", m)
@@ -362,6 +367,16 @@ func TestRestart(t *testing.T) {
 		}
 	}
 	w.api.Close()
+	time.Sleep(time.Hour)
+	restarts := 0
+	w = newWorld(t, func(d *Deps) { d.Restart = func() { restarts++ } })
+	for range 2 {
+		w.get("/index/api/restartServer")
+	}
+	time.Sleep(time.Hour)
+	if restarts != 1 {
+		t.Errorf("%d restarts", restarts)
+	}
 }
 
 func TestDebugLogHasNoSecrets(t *testing.T) {
