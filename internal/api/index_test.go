@@ -374,6 +374,7 @@ func restart(t *testing.T) {
 		w.get("/index/api/restartServer")
 	}
 	time.Sleep(time.Hour)
+	synctest.Wait()
 	if restarts != 1 {
 		t.Errorf("%d restarts", restarts)
 	}
