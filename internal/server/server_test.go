@@ -218,6 +218,7 @@ state_dir=%[1]s
 [delivery]
 backoff_min_ms=20
 backoff_max_ms=200
+drain_ms=600000
 [hook]
 enable=1
 on_stream_changed=http://%[2]s/on_stream_changed
