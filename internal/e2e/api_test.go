@@ -120,7 +120,7 @@ func TestSetServerConfig(t *testing.T) {
 	if err := os.WriteFile(file, []byte("; mine\n[hook]\nenable=0\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, quick().with("server.state_dir", stateDir(t)).without("hook.alive_interval"), "serve", "-c", file)
+	s := start(t, quick().with("server.state_dir", stateDir(t)).without("hook.alive_interval", "hook.timeoutSec"), "serve", "-c", file)
 	p := publish(t, s.rtmpURL("before"))
 	p.unpublish(t)
 	pairs := []string{"hook.enable", "1", "hook.alive_interval", "0.3"}
@@ -144,7 +144,7 @@ func TestSetServerConfig(t *testing.T) {
 		t.Errorf("the file does not remember: %v\n%s", err, raw)
 	}
 	s.kill()
-	s = start(t, quick().with("server.state_dir", stateDir(t)).without("hook.alive_interval"), "serve", "-c", file)
+	s = start(t, quick().with("server.state_dir", stateDir(t)).without("hook.alive_interval", "hook.timeoutSec"), "serve", "-c", file)
 	if list := s.call("getServerConfig").List; len(list) != 1 || list[0]["hook.on_publish"] != r.url(event.OnPublish) {
 		t.Error("the next start does not know")
 	}
