@@ -27,6 +27,7 @@ type Lanes struct {
 	tried int // guarded by count; failed attempts
 	// doubtful of them may have been stored all the same: the queue has not said that it rejects them. Guarded by count.
 	doubtful int
+	ended    bool // guarded by count; Run has returned: nothing more comes
 }
 
 // NewLanes returns lanes into dest.
@@ -61,7 +62,7 @@ func (l *Lanes) Run(ctx context.Context, tb testing.TB, keys []string, n int) {
 	running.Wait()
 	l.count.Lock()
 	defer l.count.Unlock()
-	l.acked += 1 << 30 // whoever waits for progress must not wait for ever
+	l.ended = true // whoever waits for progress, from now on, too, must not wait for ever
 	l.moved.Broadcast()
 }
 
@@ -108,11 +109,11 @@ func (l *Lanes) Doubtful() int {
 	return l.doubtful
 }
 
-// Acked waits until so many messages more are accepted.
+// Acked waits until so many messages more are accepted (or there are no more).
 func (l *Lanes) Acked(more int) {
 	l.count.Lock()
 	defer l.count.Unlock()
-	for goal := l.acked + more; l.acked < goal; {
+	for goal := l.acked + more; l.acked < goal && !l.ended; {
 		l.moved.Wait()
 	}
 }
@@ -121,7 +122,7 @@ func (l *Lanes) Acked(more int) {
 func (l *Lanes) Failed(more int) {
 	l.count.Lock()
 	defer l.count.Unlock()
-	for goal := l.tried + more; l.tried < goal && l.acked < 1<<30; {
+	for goal := l.tried + more; l.tried < goal && !l.ended; {
 		l.moved.Wait()
 	}
 }
