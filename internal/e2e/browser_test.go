@@ -338,6 +338,8 @@ func TestBrowserLowLatency(t *testing.T) {
 	b.eval("players.low.loads.player.config.maxLiveSyncPlaybackRate = 1.5") // as players do that want to be near
 	b.awaitMoving(2)
 	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		// There are parts only near the end of the list: whoever has fallen far behind, because the machine was busy, has to jump.
+		b.eval("if (players.low.loads.player.latency > 6) players.low.video.currentTime = players.low.loads.player.liveSyncPosition")
 		now := b.state()
 		if now["plain"].Parts > 0 || now["plain"].Blocked > 0 || len(now["low"].Errors) > 0 {
 			t.Fatalf("%+v", now)
