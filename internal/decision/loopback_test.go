@@ -18,7 +18,7 @@ import (
 // TestLoopback asks a real receiver over the real client: it refuses on bad parameters, fails once, hangs on one key.
 func TestLoopback(t *testing.T) {
 	var flaky atomic.Bool
-	release := make(chan struct{})
+	release, asked := make(chan struct{}), make(chan struct{}, 1)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var b struct{ Stream, Params string }
 		if err := json.NewDecoder(r.Body).Decode(&b); err != nil || r.Header.Get("X-Vhost") != "__defaultVhost__" {
@@ -27,6 +27,7 @@ func TestLoopback(t *testing.T) {
 		}
 		switch b.Stream {
 		case "hang":
+			asked <- struct{}{}
 			<-release
 		case "flaky":
 			if flaky.CompareAndSwap(false, true) {
@@ -58,14 +59,32 @@ func TestLoopback(t *testing.T) {
 	if v := s.Play(t.Context(), playQuestion("flaky")); !v.Outcome.Allowed || v.Outcome.Attempts != 2 {
 		t.Errorf("%+v", v)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if v := s.Play(ctx, playQuestion("hang")); v.Outcome.Allowed || !strings.Contains(v.Outcome.Message, "deadline") {
+	// Time runs out, and the client leaves, when the receiver has the question: before that other things fail first.
+	late := &expired{Context: t.Context(), done: make(chan struct{})}
+	go func() { <-asked; close(late.done) }()
+	if v := s.Play(late, playQuestion("hang")); v.Outcome.Allowed || !strings.Contains(v.Outcome.Message, "deadline") {
 		t.Errorf("%+v", v)
 	}
 	left, leave := context.WithCancel(t.Context())
-	time.AfterFunc(20*time.Millisecond, leave)
+	go func() { <-asked; leave() }()
 	if v := s.Play(left, playQuestion("hang")); v.Outcome.Allowed || !strings.Contains(v.Outcome.Message, "the client left") {
 		t.Errorf("%+v", v)
+	}
+}
+
+// expired is a context whose deadline passes when done is closed.
+type expired struct {
+	context.Context
+	done chan struct{}
+}
+
+func (c *expired) Done() <-chan struct{} { return c.done }
+
+func (c *expired) Err() error {
+	select {
+	case <-c.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
 	}
 }
