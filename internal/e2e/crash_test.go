@@ -38,8 +38,7 @@ func TestKill(t *testing.T) {
 	r := newReceiverWith(t, ordercheck.Options{KeepFacts: true, Identities: 1 << 20, Window: 1 << 14}, true)
 	var calm atomic.Bool
 	load := newLoad(t, crashLoad, crashViewers, 0)
-	r.setAnswer(func(p *post) reply {
-		load.heard(&p.body.Event)
+	r.setAnswer(func(*post) reply {
 		if calm.Load() {
 			return reply{}
 		}
@@ -93,9 +92,7 @@ func killLoop(t *testing.T, cfg settings, load *load) (kills int) {
 		s.awaitUp()
 		load.target(s)
 		time.Sleep(50*time.Millisecond + time.Duration(rand.Int64N(int64(1100*time.Millisecond))))
-		eventually(t, "there is something to lose", func() bool { return load.settled() > kills }) // at once, as a rule
-		load.killed()
-		s.kill()
+		load.kill(s)
 	}
 }
 
@@ -109,27 +106,33 @@ type load struct {
 	mu    sync.Mutex // guards the rest
 	facts []ordercheck.Fact
 	fresh []done // not settled yet
-	proof proof
 }
 
-// proof says up to when everything that was raised is durable. The server shows an event when it is durable, and makes batches of what
-// is raised at the same time, stream by stream: an event that was raised after something may be in an earlier batch than that, but in
-// the batch before at most. So what happened before the time asked is proved by an event that was raised after it, and shown, and by
-// another that was raised after that was shown.
-type proof struct {
-	asked, first, until time.Time // first: when the first of the two events came; zero while it is waited for
-}
-
-// heard takes note of an event that the server shows.
-func (p *proof) heard(raised time.Time) {
-	switch now := time.Now(); {
-	case p.asked.IsZero():
-		p.asked = now
-	case p.first.IsZero() && raised.After(p.asked):
-		p.first = now
-	case !p.first.IsZero() && raised.After(p.first):
-		p.until, p.asked, p.first = p.asked, now, time.Time{}
+// durable waits until everything that was raised before now is durable, and returns what was now. The server shows an event when it
+// is durable, and makes batches of what is raised at the same time, stream by stream: an event that was raised after something may be
+// in an earlier batch than that, but in the batch before at most. So two events prove it: one that was raised after now, and is shown,
+// and one that was raised after that was shown.
+func (p *server) durable() time.Time {
+	p.t.Helper()
+	now := time.Now()
+	for range 2 {
+		since := time.Now()
+		eventually(p.t, "an event is durable", func() bool { return p.newest().After(since) })
 	}
+	return now
+}
+
+// newest returns when the last event of the journal was raised.
+func (p *server) newest() (raised time.Time) {
+	p.t.Helper()
+	var page struct {
+		Events []apiEvent `json:"events"`
+	}
+	p.v1(http.MethodGet, "events?order=desc&limit=1", "", http.StatusOK, &page)
+	for _, e := range page.Events {
+		raised = e.Time
+	}
+	return raised
 }
 
 // done is a publication that its client has ended in good order.
@@ -195,24 +198,14 @@ func (l *load) stop() {
 	l.settle(time.Now())
 }
 
-// heard is called for each event that the server sends.
-func (l *load) heard(e *event.Envelope) {
-	if e.Seq == 0 {
-		return // it is not in the journal
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.proof.heard(e.Time)
-}
-
 func (l *load) target(s *server) { l.addr.Store(&s.rtmp) }
 
-// killed is called right before the server dies, and settles what is surely durable; what came later may be lost with it.
-func (l *load) killed() {
-	l.mu.Lock()
-	until := l.proof.until
-	l.mu.Unlock()
+// kill ends a server without warning, a moment after everything up to a time was durable. What came later may be lost with it.
+func (l *load) kill(s *server) {
+	until := s.durable()
+	time.Sleep(rand.N(50 * time.Millisecond))
 	l.settle(until)
+	s.kill()
 }
 
 func (l *load) settle(until time.Time) {
@@ -225,19 +218,6 @@ func (l *load) settle(until time.Time) {
 		}
 	}
 	l.fresh = nil
-}
-
-// settled is the number of facts that can't be lost by a kill.
-func (l *load) settled() (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n = len(l.facts)
-	for _, d := range l.fresh {
-		if d.at.Before(l.proof.until) {
-			n += len(d.facts)
-		}
-	}
-	return n
 }
 
 // once publishes once. It returns false when the server was not there.

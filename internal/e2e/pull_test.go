@@ -289,8 +289,7 @@ func TestPullOverRestarts(t *testing.T) {
 			c.await(t, from+100)
 		}
 		time.Sleep(rand.N(200 * time.Millisecond))
-		load.killed()
-		s.kill()
+		load.kill(s)
 		s = up()
 		load.target(s)
 	}
