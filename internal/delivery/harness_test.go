@@ -150,15 +150,6 @@ func (r *receiver) all() []body {
 	return slices.Clone(r.got)
 }
 
-// prevs returns prev of the accepted events.
-func (r *receiver) prevs() []uint64 {
-	var out []uint64
-	for _, b := range r.all() {
-		out = append(out, *b.Event.Prev)
-	}
-	return out
-}
-
 // take returns and forgets what was accepted.
 func (r *receiver) take() []body {
 	r.mu.Lock()
@@ -292,6 +283,21 @@ func (r *rig) want(name string, seqs ...int) {
 	r.t.Helper()
 	if got := r.recv.seqs(key(name)); !slices.Equal(got, seqs) {
 		r.t.Errorf("%s: accepted %v, want %v", name, got, seqs)
+	}
+}
+
+// begin raises two events, of which seq is the first that the endpoint is owed: nothing else arrives, and prev names nothing before it.
+func (r *rig) begin(name string, seq int) {
+	r.t.Helper()
+	r.raise(name, 2)
+	time.Sleep(time.Second)
+	r.want(name, seq, seq+1)
+	var prev []uint64
+	for _, b := range r.recv.all() {
+		prev = append(prev, *b.Event.Prev)
+	}
+	if !slices.Equal(prev, []uint64{0, uint64(seq)}) {
+		r.t.Errorf("prev of these: %v", prev)
 	}
 }
 

@@ -4,17 +4,16 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/format/flv"
+	"github.com/hookline/hookline/internal/pipenet"
 	"github.com/hookline/hookline/internal/stream"
 	"github.com/hookline/hookline/internal/stream/streamtest"
 )
@@ -153,49 +152,13 @@ func TestSharedEnds(t *testing.T) {
 	}
 }
 
-// pipes is a listener in a bubble of synctest.
-type pipes struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-// Accept implements net.Listener.
-func (l *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (l *pipes) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (l *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
-
-func (l *pipes) dial(context.Context, string, string) (net.Conn, error) {
-	near, far := net.Pipe()
-	select {
-	case l.conns <- far:
-		return near, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
 // serve2 serves HTTP/2 over pipes, in virtual time.
 func serve2(b *bench) (end func()) {
-	l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+	l := pipenet.Listen()
 	var p http.Protocols
 	p.SetUnencryptedHTTP2(true)
 	srv := &http.Server{Handler: b.handler, Protocols: &p, ReadHeaderTimeout: time.Minute}
-	tr := &http.Transport{DialContext: l.dial, Protocols: &p}
+	tr := &http.Transport{DialContext: l.Dial, Protocols: &p}
 	b.url, b.client = "http://"+l.Addr().String(), &http.Client{Transport: tr}
 	go func() { _ = srv.Serve(l) }()
 	return func() {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/hookline/hookline/internal/fact"
 	"github.com/hookline/hookline/internal/leaktest"
+	"github.com/hookline/hookline/internal/pipenet"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -551,7 +552,7 @@ func TestSlowClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		returned := make(chan struct{}, 2)
-		l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+		l := pipenet.Listen()
 		web := &http.Server{ReadHeaderTimeout: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s.srv.ServeHTTP(w, r)
 			returned <- struct{}{}
@@ -559,8 +560,10 @@ func TestSlowClient(t *testing.T) {
 		go func() { _ = web.Serve(l) }()
 		defer web.Close()
 		dial := func() net.Conn {
-			near, far := net.Pipe()
-			l.conns <- far
+			near, err := l.Dial(t.Context(), "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
 			if _, err := io.WriteString(near, "GET /big.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
 				t.Fatal(err)
 			}
@@ -617,32 +620,6 @@ func TestLargeFile(t *testing.T) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 }
-
-// pipes is a listener whose connections are given to it.
-type pipes struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-// Accept implements net.Listener.
-func (l *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (l *pipes) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (l *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
 func TestParse(t *testing.T) {
 	got := ParseVirtual(" Cam , /data/cam ;b,./b;;c;,d;.e,/e;f/g,/f;../x,/x;h,/a,b")
